@@ -1,0 +1,1 @@
+"""Muniment: an asset tokenization ledger."""

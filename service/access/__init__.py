@@ -1,0 +1,1 @@
+"""Issuers, their callers and the API keys that callers hold."""

@@ -1,0 +1,68 @@
+"""The API: every route, on one Postgres and one chain."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+
+from service import status
+from service.chain.node import Node
+from service.chain.reader import Chain, Finality
+from service.db import Database
+from service.operations import routes as operations
+from service.operations.submit import Ledger
+from service.settings import Settings
+from service.tokens import ownership, routes
+from service.web import problems
+from service.web.limits import BodyLimit
+
+DESCRIPTION = """Turn assets into tokens, and know who owned what at every block.
+
+A write answers **202** with an operation: poll it until it `succeeded` or `failed`, both of which are final.
+Every write takes an `Idempotency-Key`: the same key and body answer with the first result, for ever.
+Amounts are decimal strings of base units. A read says which block it describes, and `?min_block=` waits for one.
+Failures are [problems](/problems) (RFC 9457)."""
+
+
+def open_chain(settings: Settings) -> Chain:
+    """The way to the node that the settings name."""
+    node = Node(settings.rpc_url, timeout_s=settings.node_timeout_s, batch_max=settings.node_batch_max)
+    return Chain(node, chain_id=settings.chain_id, finality=Finality.parse(settings.finality))
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The API of a deployment. Postgres and the node may be away when it starts."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        db = Database(settings.database_url, role="muniment_api", connections_max=settings.api_connections_max)
+        chain = open_chain(settings)
+        await db.open()
+        app.state.db, app.state.settings = db, settings
+        app.state.ledger = Ledger(db, chain, settings.factory, settings.key_encryption_key)
+        try:
+            yield
+        finally:
+            await chain.close()
+            await db.close()
+
+    app = FastAPI(
+        title="Muniment",
+        version="1",
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    problems.install(app)
+    app.add_middleware(BodyLimit, bytes_max=settings.body_bytes_max)
+    app.include_router(problems.router)
+    for router in (status.router, routes.router, ownership.router, operations.router):
+        app.include_router(router, prefix="/v1")
+    return app
+
+
+def openapi(settings: Settings) -> dict[str, Any]:
+    """The OpenAPI document."""
+    return create_app(settings).openapi()

@@ -1,0 +1,49 @@
+"""Bringing a chain its factory: at the same address whoever sends it, and only once."""
+
+from eth_utils.crypto import keccak
+
+from service.chain import contracts
+from service.chain.reader import Call, Chain
+from service.db import Database
+from service.keys.signers import Keystore
+from service.transactions.direct import send_directly
+
+OPERATOR_ROLE = keccak(text="OPERATOR_ROLE")
+
+_SALT = bytes(32)
+
+
+class NoDeterministicDeployer(Exception):
+    """The chain lacks the contract that deploys at chosen addresses."""
+
+
+def address_for(admin: bytes) -> bytes:
+    """Where the factory of this administrator is, on any chain. Source: EIP-1014."""
+    code = contracts.creation_code("AssetFactory", admin)
+    return contracts.create2_address(contracts.DETERMINISTIC_DEPLOYER, _SALT, keccak(code))
+
+
+async def deploy(db: Database, chain: Chain, keystore: Keystore, admin: bytes, *, lease_ttl_s: float) -> int | None:
+    """Deploy the factory; its block, or None when it was there before.
+
+    Raises:
+        NoDeterministicDeployer: the chain has none.
+    """
+    if await chain.code(address_for(admin)):
+        return None
+    if not await chain.code(contracts.DETERMINISTIC_DEPLOYER):
+        raise NoDeterministicDeployer(
+            f"chain {chain.chain_id} has no code at 0x{contracts.DETERMINISTIC_DEPLOYER.hex()}: "
+            "have its keyless deployment transaction sent first"
+        )
+    code = contracts.creation_code("AssetFactory", admin)
+    call = Call(to=contracts.DETERMINISTIC_DEPLOYER, data=_SALT + code, sender=admin)
+    return (await send_directly(db, chain, keystore, call, ttl_s=lease_ttl_s)).block_number
+
+
+async def allow(
+    db: Database, chain: Chain, keystore: Keystore, admin: bytes, signer: bytes, *, lease_ttl_s: float
+) -> None:
+    """Let another signer deploy tokens with the administrator's factory."""
+    data = contracts.encode_call("AssetFactory", "grantRole", OPERATOR_ROLE, signer)
+    await send_directly(db, chain, keystore, Call(to=address_for(admin), data=data, sender=admin), ttl_s=lease_ttl_s)

@@ -1,0 +1,1 @@
+"""Key material: the signers that send transactions, and managed accounts' keys at rest."""

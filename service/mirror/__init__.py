@@ -1,0 +1,1 @@
+"""The chain's ownership records in Postgres: what each block said, when it was shown, and whether it still stands."""

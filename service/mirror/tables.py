@@ -1,0 +1,237 @@
+"""The mirror's tables, in the Postgres schema `mirror`. Only the indexer writes them, and nothing is ever deleted."""
+
+from datetime import datetime
+from typing import Any, cast
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    PrimaryKeyConstraint,
+    Table,
+    func,
+    text,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+
+from service.db import Base, Uint256
+
+SCHEMA = "mirror"
+
+
+def _bytes_long(column: str, length: int) -> CheckConstraint:
+    return CheckConstraint(f"octet_length({column}) = {length}", name=f"{column}_length")
+
+
+class BlockRow(Base):
+    """A block that was shown, now or once."""
+
+    __tablename__ = "blocks"
+    __table_args__ = (
+        Index("blocks_chain_id_number_key", "chain_id", "number", unique=True, postgresql_where=text("canonical")),
+        _bytes_long("hash", 32),
+        _bytes_long("parent_hash", 32),
+        CheckConstraint("number >= 0", name="number"),
+        CheckConstraint("canonical = (undone_at IS NULL)", name="undone_at"),
+        {"schema": SCHEMA},
+    )
+
+    hash: Mapped[bytes] = mapped_column(primary_key=True)
+    chain_id: Mapped[int] = mapped_column(BigInteger)
+    number: Mapped[int] = mapped_column(BigInteger)
+    parent_hash: Mapped[bytes]
+    timestamp: Mapped[datetime]
+    canonical: Mapped[bool]
+    shown_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    undone_at: Mapped[datetime | None]
+
+
+class ContractRow(Base):
+    """An address that the factory ever deployed to, on any branch of the chain."""
+
+    __tablename__ = "contracts"
+    __table_args__ = (
+        Index("contracts_chain_id_address_key", "chain_id", "address", unique=True),
+        _bytes_long("address", 20),
+        {"schema": SCHEMA},
+    )
+
+    id: Mapped[int] = mapped_column(Integer, Identity(), primary_key=True)
+    chain_id: Mapped[int] = mapped_column(BigInteger)
+    address: Mapped[bytes]
+
+
+class DeploymentRow(Base):
+    """The factory's `Deployed` event: from this block on, the contract is followed."""
+
+    __tablename__ = "deployments"
+    __table_args__ = (
+        PrimaryKeyConstraint("contract_id", "block_hash"),
+        Index(None, "block_hash"),
+        _bytes_long("block_hash", 32),
+        _bytes_long("salt", 32),
+        _bytes_long("operator", 20),
+        {"schema": SCHEMA},
+    )
+
+    contract_id: Mapped[int] = mapped_column(ForeignKey(ContractRow.id))
+    block_hash: Mapped[bytes]
+    block_number: Mapped[int] = mapped_column(BigInteger)
+    salt: Mapped[bytes]
+    operator: Mapped[bytes]
+    canonical: Mapped[bool]
+
+
+def _newest_first(*columns: str) -> Index:
+    key = (*columns, "block_number", "log_index")
+    return Index(f"transfers_{'_'.join(columns)}_idx", *key, postgresql_where=text("canonical"))
+
+
+class TransferRow(Base):
+    """A `Transfer` event of a fungible contract. Minting comes from the zero address, burning goes to it."""
+
+    __tablename__ = "transfers"
+    __table_args__ = (
+        PrimaryKeyConstraint("block_hash", "log_index"),
+        _newest_first("contract_id"),
+        _newest_first("contract_id", "sender"),
+        _newest_first("contract_id", "recipient"),
+        _bytes_long("block_hash", 32),
+        _bytes_long("transaction_hash", 32),
+        _bytes_long("sender", 20),
+        _bytes_long("recipient", 20),
+        CheckConstraint("amount >= 0", name="amount"),
+        {"schema": SCHEMA},
+    )
+
+    block_hash: Mapped[bytes]
+    log_index: Mapped[int] = mapped_column(Integer)
+    contract_id: Mapped[int] = mapped_column(Integer)
+    block_number: Mapped[int] = mapped_column(BigInteger)
+    transaction_hash: Mapped[bytes]
+    sender: Mapped[bytes]
+    recipient: Mapped[bytes]
+    amount: Mapped[int] = mapped_column(Uint256)
+    canonical: Mapped[bool]
+
+
+class Ranged:
+    """A closing state and the blocks that it held for: `from_block` up to, not including, `to_block`."""
+
+    from_block: Mapped[int] = mapped_column(BigInteger)
+    to_block: Mapped[int | None] = mapped_column(BigInteger)
+    block_hash: Mapped[bytes]
+    canonical: Mapped[bool]
+
+
+def _ranged(table: str, key: tuple[str, ...], state: str, *more: Any) -> tuple[Any, ...]:
+    standing = text("to_block IS NULL AND canonical")
+    return (
+        PrimaryKeyConstraint(*key, "from_block", "block_hash", postgresql_include=["to_block", state, "canonical"]),
+        Index(
+            f"{table}_open_key",
+            *key,
+            unique=True,
+            postgresql_include=["from_block", state],
+            postgresql_where=standing,
+        ),
+        Index(None, "from_block"),
+        _bytes_long("block_hash", 32),
+        CheckConstraint("to_block > from_block", name="range"),
+        # A block is undone after all its successors, so what it began is open again by then.
+        CheckConstraint("canonical OR to_block IS NULL", name="undone"),
+        *more,
+        {"schema": SCHEMA},
+    )
+
+
+class HoldingRow(Ranged, Base):
+    """What an account held of a contract. An amount of 0 is a row too: the account held before."""
+
+    __tablename__ = "holdings"
+    __table_args__ = _ranged(
+        "holdings",
+        ("contract_id", "account"),
+        "amount",
+        Index(
+            "holdings_holders_idx",
+            "contract_id",
+            "account",
+            postgresql_include=["amount"],
+            postgresql_where=text("to_block IS NULL AND canonical AND amount > 0"),
+        ),
+        _bytes_long("account", 20),
+        CheckConstraint("amount >= 0", name="amount"),
+    )
+
+    contract_id: Mapped[int] = mapped_column(Integer)
+    account: Mapped[bytes]
+    amount: Mapped[int] = mapped_column(Uint256)
+
+
+class SupplyRow(Ranged, Base):
+    """What a contract had issued."""
+
+    __tablename__ = "supplies"
+    __table_args__ = _ranged("supplies", ("contract_id",), "amount", CheckConstraint("amount >= 0", name="amount"))
+
+    contract_id: Mapped[int] = mapped_column(Integer)
+    amount: Mapped[int] = mapped_column(Uint256)
+
+
+class PauseRow(Ranged, Base):
+    """Whether a contract refused every change of a balance."""
+
+    __tablename__ = "pauses"
+    __table_args__ = _ranged("pauses", ("contract_id",), "paused")
+
+    contract_id: Mapped[int] = mapped_column(Integer)
+    paused: Mapped[bool]
+
+
+class HeadRow(Base):
+    """What the node last said about a chain. `final_number` is -1 while no block is final."""
+
+    __tablename__ = "heads"
+    __table_args__ = (
+        CheckConstraint("head_number >= 0", name="head_number"),
+        CheckConstraint("final_number >= -1", name="final_number"),
+        {"schema": SCHEMA},
+    )
+
+    chain_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    head_number: Mapped[int] = mapped_column(BigInteger)
+    final_number: Mapped[int] = mapped_column(BigInteger)
+    seen_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+
+
+def table_of(row: type[Base]) -> Table:
+    """The table beneath a typed row class."""
+    return cast(Table, row.__table__)
+
+
+BLOCKS, CONTRACTS, DEPLOYMENTS, TRANSFERS, HEADS = map(
+    table_of, (BlockRow, ContractRow, DeploymentRow, TransferRow, HeadRow)
+)
+HOLDINGS, SUPPLIES, PAUSES = map(table_of, (HoldingRow, SupplyRow, PauseRow))
+
+EVENTS = (DEPLOYMENTS, TRANSFERS)
+"""Tables of rows that belong to one block: undo takes back their canonical flag."""
+
+RANGED = (HOLDINGS, SUPPLIES, PAUSES)
+"""Tables of block ranges: undo takes back what a block began, and opens again what it closed."""
+
+
+def ranged_key(table: Table) -> tuple[str, ...]:
+    """The columns that a ranged table has one open row for."""
+    return tuple(column.name for column in table.primary_key if column.name not in ("from_block", "block_hash"))
+
+
+def ranged_state(table: Table) -> str:
+    """The column of a ranged table that says what held during the range."""
+    apart = {*ranged_key(table), "from_block", "to_block", "block_hash", "canonical"}
+    (state,) = (column.name for column in table.columns if column.name not in apart)
+    return state

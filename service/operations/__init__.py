@@ -1,0 +1,1 @@
+"""One accepted intent, exactly once."""

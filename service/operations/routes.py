@@ -1,0 +1,51 @@
+"""GET /v1/operations."""
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+
+from service.access.http import Authenticated, Unauthorized
+from service.operations import queries
+from service.operations.queries import OperationNotFound
+from service.operations.views import OperationView
+from service.web.http import Db
+from service.web.paging import BadCursor, CursorParameter, Limit, Page, decode_cursor, encode_cursor, page
+from service.web.problems import InvalidRequest, documented
+
+router = APIRouter(tags=["operations"])
+
+_LIST = "operations"
+
+
+@router.get("/operations/{operation_id}", responses=documented(Unauthorized, OperationNotFound, InvalidRequest))
+async def read_operation(operation_id: UUID, caller: Authenticated, db: Db) -> OperationView:
+    """Poll one operation: `pending` until its transaction is past reversal."""
+    async with db.read() as connection:
+        found = await queries.operation(connection, issuer_id=caller.issuer_id, id=operation_id)
+    return OperationView.of(found)
+
+
+@router.get("/operations", responses=documented(Unauthorized, BadCursor, InvalidRequest))
+async def list_operations(
+    caller: Authenticated,
+    db: Db,
+    status: Annotated[Literal["pending", "succeeded", "failed"] | None, Query()] = None,
+    token_id: Annotated[UUID | None, Query()] = None,
+    cursor: CursorParameter = None,
+    limit: Limit = 50,
+) -> Page[OperationView]:
+    """The issuer's operations, newest first."""
+    before = UUID(hex=decode_cursor(cursor, _LIST, bytes)[0].hex()) if cursor else None
+    async with db.read() as connection:
+        rows = await queries.operations_page(
+            connection,
+            issuer_id=caller.issuer_id,
+            status=status,
+            token_id=token_id,
+            before=before,
+            count_max=limit + 1,
+        )
+    views = [OperationView.of(row) for row in rows]
+    data, next_cursor = page(views, limit=limit, cursor_of=lambda last: encode_cursor(_LIST, last.id.bytes))
+    return Page(data=data, next_cursor=next_cursor)

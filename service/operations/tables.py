@@ -1,0 +1,41 @@
+"""Operations."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import BigInteger, ForeignKey, func
+from sqlalchemy.orm import Mapped, mapped_column
+
+from service.access.tables import CallerRow, IssuerRow
+from service.db import Base
+from service.transactions.tables import TransactionRow
+
+
+class Status(StrEnum):
+    """Where an operation stands; the last two are final."""
+
+    PENDING = "pending"  # accepted; its transaction is not final
+    SUCCEEDED = "succeeded"  # its effect is on the chain, past reversal
+    FAILED = "failed"  # it had no effect and never will; `problem` says why
+
+
+class OperationRow(Base):
+    """An accepted intent of a caller. `parameters` is the request's body, `problem` the reason of a failure."""
+
+    __tablename__ = "operations"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    issuer_id: Mapped[UUID] = mapped_column(ForeignKey(IssuerRow.id))
+    caller_id: Mapped[UUID] = mapped_column(ForeignKey(CallerRow.id))
+    kind: Mapped[str]
+    chain_id: Mapped[int] = mapped_column(BigInteger)
+    token_id: Mapped[UUID]
+    contract: Mapped[bytes]
+    parameters: Mapped[dict[str, Any]]
+    status: Mapped[str] = mapped_column(server_default=Status.PENDING)
+    transaction_id: Mapped[UUID] = mapped_column(ForeignKey(TransactionRow.id), unique=True)
+    problem: Mapped[dict[str, Any] | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    closed_at: Mapped[datetime | None]

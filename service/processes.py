@@ -1,0 +1,109 @@
+"""The four processes. They meet only in Postgres, and each may be killed at any instruction."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import uvicorn
+
+from service import telemetry
+from service.app import create_app, open_chain
+from service.chain.node import NodeRefused, NodeUnavailable
+from service.chain.reader import Chain
+from service.db import Database
+from service.keys.signers import Keystore
+from service.mirror.indexer import converge
+from service.operations.settle import settle
+from service.settings import Settings
+from service.telemetry import logger
+from service.transactions.direct import lease_name
+from service.transactions.sender import Sender
+from service.workers import Lease, Step, run, stop_on_signals
+
+
+def api(settings: Settings) -> None:
+    """Serve HTTP until SIGTERM or SIGINT."""
+    telemetry.start("api")
+    assert settings.factory  # told at start, not at the first request
+    uvicorn.run(
+        create_app(settings),
+        host=settings.api_host,
+        port=settings.api_port,
+        loop="uvloop",
+        http="httptools",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        date_header=True,
+    )
+
+
+async def sender(settings: Settings) -> None:
+    """Carry queued transactions to the chain."""
+    keystore = await asyncio.to_thread(Keystore.open, settings.keystore_dir, settings.keystore_password)
+
+    def step(db: Database, chain: Chain) -> Step:
+        return Sender(db, chain, keystore, settings.sender_transactions_max, settings.resend_after_s).step
+
+    await _work(settings, "sender", lease_name(settings.chain_id), step)
+
+
+async def indexer(settings: Settings) -> None:
+    """Keep the mirror level with the chain."""
+    factory = settings.factory
+
+    def step(db: Database, chain: Chain) -> Step:
+        return lambda lease: converge(
+            db,
+            chain,
+            lease,
+            chain_id=settings.chain_id,
+            factory=factory,
+            start_block=settings.start_block,
+            blocks_max=settings.indexer_blocks_max,
+        )
+
+    await _work(settings, "indexer", f"indexer:{settings.chain_id}", step)
+
+
+async def dispatcher(settings: Settings) -> None:
+    """Close operations whose transactions are final, with their facts in the journal."""
+
+    def step(db: Database, chain: Chain) -> Step:
+        del chain
+        return lambda lease: settle(db, lease)
+
+    await _work(settings, "dispatcher", "dispatcher", step)
+
+
+async def _work(settings: Settings, name: str, lease: str, make_step: Callable[[Database, Chain], Step]) -> None:
+    telemetry.start(name)
+    stop = stop_on_signals()
+    db = Database(settings.database_url, role=f"muniment_{name}", connections_max=3)
+    chain = open_chain(settings)
+    await db.open()
+    try:
+        if name != "dispatcher":
+            await _insist(chain.check, stop, settings.poll_interval_s)
+        await run(
+            db,
+            Lease(lease, ttl_s=settings.lease_ttl_s),
+            make_step(db, chain),
+            poll_interval_s=settings.poll_interval_s,
+            stop=stop,
+            retry=(NodeUnavailable, NodeRefused),
+        )
+    finally:
+        await chain.close()
+        await db.close()
+
+
+async def _insist(check: Callable[[], Awaitable[None]], stop: asyncio.Event, pause_s: float) -> None:
+    """Ask a silent node again until it answers; a node of another chain ends the process."""
+    while not stop.is_set():
+        try:
+            await check()
+        except (NodeUnavailable, NodeRefused):
+            logger().warning("node_silent")
+            await asyncio.sleep(pause_s)
+        else:
+            return

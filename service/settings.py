@@ -1,0 +1,77 @@
+"""Settings, read once from the environment (prefix MUNIMENT_)."""
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.addresses import parse_address
+
+
+class SettingsMissing(Exception):
+    """A setting that this command needs is absent or malformed."""
+
+
+class Settings(BaseSettings):
+    """What a deployment decides. Every process reads the same set and uses its part."""
+
+    model_config = SettingsConfigDict(env_prefix="MUNIMENT_", frozen=True, extra="ignore")
+
+    database_url: SecretStr = Field(description="postgresql:// URL; any Postgres from version 15 on.")
+    rpc_url: str = Field(description="The chain node's JSON-RPC address.")
+    chain_id: int = Field(gt=0, description="Start-up stops if the node reports another chain.")
+    finality: str = Field(
+        "finalized", pattern=r"^(finalized|depth:[0-9]{1,4})$", description="`finalized` or `depth:N`."
+    )
+    factory_address: str | None = Field(None, description="The AssetFactory, printed by `muniment factory deploy`.")
+
+    @field_validator("factory_address")
+    @classmethod
+    def _is_address(cls, text: str | None) -> str | None:
+        if text is not None:
+            parse_address(text)
+        return text
+
+    start_block: int = Field(0, ge=0, description="The mirror begins here: the factory's block or earlier.")
+
+    keystore_dir: Path = Field(description="Folder of V3 keystore files of the signers.")
+    keystore_password: SecretStr = Field(description="Opens the keystore files, once at start.")
+    key_encryption_key: SecretStr = Field(description="32 bytes in base64; encrypts managed accounts' keys.")
+    api_key_pepper: SecretStr = Field(min_length=32, description="Keys the hash of API keys at rest.")
+
+    api_host: str = Field("127.0.0.1", description="Address that the API listens on.")
+    api_port: int = Field(8000, ge=0, le=65535, description="Port that the API listens on.")
+    api_connections_max: int = Field(10, ge=2, le=100, description="Postgres connections for reads, and for writes.")
+    body_bytes_max: int = Field(65_536, ge=1_024, description="A larger request body is refused.")
+
+    node_timeout_s: float = Field(10.0, gt=0, description="Longest wait for one answer of the node.")
+    node_batch_max: int = Field(100, ge=1, le=1_000, description="Calls in one JSON-RPC batch.")
+    poll_interval_s: float = Field(0.25, gt=0, description="Pause of a worker that found nothing to do.")
+    lease_ttl_s: float = Field(10.0, ge=1, description="A silent worker's place is free after this long.")
+    indexer_blocks_max: int = Field(200, ge=1, le=2_000, description="Blocks in one indexer step.")
+    sender_transactions_max: int = Field(100, ge=1, le=1_000, description="Transactions in one sender step.")
+    resend_after_s: float = Field(5.0, gt=0, description="Unmined transactions are broadcast again after this.")
+
+    @property
+    def factory(self) -> bytes:
+        """The factory's address, 20 bytes.
+
+        Raises:
+            SettingsMissing: not set.
+        """
+        if self.factory_address is None:
+            raise SettingsMissing("set MUNIMENT_FACTORY_ADDRESS: `muniment factory deploy` prints it")
+        return parse_address(self.factory_address)
+
+
+def read_settings() -> Settings:
+    """The settings of this process's environment.
+
+    Raises:
+        SettingsMissing: names each variable that is absent or malformed, never its content.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        names = [f"MUNIMENT_{str(each['loc'][0]).upper()}: {each['msg']}" for each in error.errors()]
+        raise SettingsMissing("; ".join(names)) from None

@@ -1,0 +1,73 @@
+"""GET /v1/status: how far the mirror, the sender and the chain are."""
+
+from typing import Literal
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
+
+from service.access.http import Authenticated, Unauthorized
+from service.db import Database
+from service.mirror import queries as mirror
+from service.settings import Settings
+from service.transactions import queries as transactions
+from service.web.problems import DatabaseUnavailable, documented
+
+router = APIRouter(tags=["status"])
+
+SILENT_AFTER_S = 10.0
+"""A node that the indexer has not heard for so long is told as silent."""
+
+
+class ChainView(BaseModel):
+    """The chain, as the mirror last heard of it."""
+
+    id: int = Field(examples=[31337])
+    node: Literal["answering", "silent"] = Field(
+        description="`silent`: reads answer as of `tip`, and writes are accepted and sent once it answers again."
+    )
+    seen_age_s: float | None = Field(description="Seconds since the indexer last heard from the node.")
+    finality: str = Field(examples=["depth:8"])
+    head: int | None = Field(description="The node's newest block.")
+    tip: int | None = Field(description="The mirror's newest block.")
+    final: int | None = Field(description="The newest block past reversal; null while there is none.")
+    lag: int | None = Field(description="Blocks that the mirror is behind the node.")
+
+
+class TransactionsView(BaseModel):
+    """How many live transactions stand where."""
+
+    queued: int
+    pending: int
+    submitted: int
+    mined: int
+    oldest_unmined_s: float | None
+
+
+class StatusView(BaseModel):
+    """How the system is."""
+
+    chain: ChainView
+    transactions: TransactionsView
+
+
+@router.get("/status", responses=documented(Unauthorized, DatabaseUnavailable))
+async def read_status(request: Request, caller: Authenticated) -> StatusView:
+    """Tip, lag, finality, and what waits to be sent. Answers also when the node does not."""
+    del caller
+    db: Database = request.app.state.db
+    settings: Settings = request.app.state.settings
+    async with db.read() as connection:
+        now = await mirror.status(connection, chain_id=settings.chain_id)
+        counts = await transactions.counts(connection, chain_id=settings.chain_id)
+    silent = now.seen_age_s is None or now.seen_age_s > SILENT_AFTER_S
+    chain = ChainView(
+        id=settings.chain_id,
+        node="silent" if silent else "answering",
+        seen_age_s=None if now.seen_age_s is None else round(now.seen_age_s, 1),
+        finality=settings.finality,
+        head=now.head,
+        tip=now.tip,
+        final=None if now.final is None or now.final < 0 else now.final,
+        lag=now.lag,
+    )
+    return StatusView(chain=chain, transactions=TransactionsView.model_validate(counts))

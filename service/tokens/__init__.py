@@ -1,0 +1,1 @@
+"""Assets, the accounts that may hold them, and the tokens that represent them."""

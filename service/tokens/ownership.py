@@ -1,0 +1,240 @@
+"""/v1/tokens and /v1/accounts: what the mirror says of tokens and of who owns them, as of any block."""
+
+from collections.abc import Sequence
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+from pydantic import BeforeValidator, WithJsonSchema
+
+from service.access.http import Unauthorized
+from service.addresses import parse_holder
+from service.db import ReadConnection
+from service.errors import Problem
+from service.mirror import queries as mirror
+from service.mirror.queries import BlockInFuture, BlockNotMirrored, Contract, Label, MirrorBehind, MirrorEmpty
+from service.operations import queries as operations
+from service.tokens import problems, queries
+from service.tokens.queries import Token
+from service.tokens.reading import Reading, ReadingAt, ReadingNow
+from service.tokens.views import (
+    HistoryView,
+    HolderView,
+    HoldingView,
+    LabelledHolder,
+    LabelledPage,
+    LabelledToken,
+    TokenView,
+    TransferView,
+    label_view,
+)
+from service.web.http import AddressInPath
+from service.web.paging import BadCursor, CursorParameter, Limit, decode_cursor, encode_cursor, page
+from service.web.problems import DatabaseUnavailable, InvalidRequest, documented
+
+router = APIRouter()
+
+_READ: tuple[type[Problem], ...] = (
+    Unauthorized,
+    InvalidRequest,
+    BlockInFuture,
+    BlockNotMirrored,
+    MirrorBehind,
+    MirrorEmpty,
+    DatabaseUnavailable,
+)
+_TOKEN = (*_READ, problems.TokenNotFound, problems.TokenNotDeployed)
+_ACCOUNT = (*_READ, problems.AccountNotFound, BadCursor)
+
+AccountFilter = Annotated[
+    bytes | None,
+    Query(description="Only this account's."),
+    BeforeValidator(lambda text: text if text is None else parse_holder(text)),
+    WithJsonSchema({"type": "string", "pattern": "^0x[0-9a-fA-F]{40}$"}),
+]
+
+
+@router.get("/tokens/{token_id}", tags=["tokens"], responses=documented(*_READ, problems.TokenNotFound))
+async def read_token(token_id: UUID, reading: ReadingAt) -> LabelledToken:
+    """One token, with its supply and whether it is paused."""
+    async with reading.open() as (connection, label):
+        token = await queries.token(connection, issuer_id=reading.caller.issuer_id, id=token_id)
+        views = await _token_views(connection, reading, label, [token])
+    return LabelledToken(**dict(views[0]), at=label_view(label))
+
+
+@router.get("/tokens", tags=["tokens"], responses=documented(*_READ, BadCursor))
+async def list_tokens(
+    reading: ReadingNow, cursor: CursorParameter = None, limit: Limit = 50
+) -> LabelledPage[TokenView]:
+    """The issuer's tokens, newest first."""
+    before = UUID(bytes=decode_cursor(cursor, "tokens", bytes)[0]) if cursor else None
+    issuer_id = reading.caller.issuer_id
+    async with reading.open() as (connection, label):
+        rows = await queries.tokens_page(connection, issuer_id=issuer_id, before=before, count_max=limit + 1)
+        shown, next_cursor = page(rows, limit=limit, cursor_of=lambda last: encode_cursor("tokens", last.id.bytes))
+        views = await _token_views(connection, reading, label, shown)
+    return LabelledPage(data=views, next_cursor=next_cursor, at=label_view(label))
+
+
+async def _token_views(
+    connection: ReadConnection, reading: Reading, label: Label, tokens: Sequence[Token]
+) -> list[TokenView]:
+    states = await mirror.contract_states(
+        connection, chain_id=reading.chain_id, addresses=[token.address for token in tokens], block=label.block
+    )
+    awaited = [token.operation_id for token in tokens if token.address not in states]
+    failed = await operations.failed_among(connection, issuer_id=reading.caller.issuer_id, ids=awaited)
+    views = []
+    for token in tokens:
+        state = states.get(token.address)
+        if state is None:
+            status = "failed" if token.operation_id in failed else "deploying"
+            views.append(TokenView.of(token, status=status, deployed_block=None))
+        else:
+            views.append(
+                TokenView.of(
+                    token,
+                    status="active",
+                    deployed_block=state.deployed_block,
+                    total_supply=state.supply,
+                    paused=state.paused,
+                )
+            )
+    return views
+
+
+@router.get("/tokens/{token_id}/holders", tags=["ownership"], responses=documented(*_TOKEN, BadCursor))
+async def list_holders(
+    token_id: UUID, reading: ReadingAt, cursor: CursorParameter = None, limit: Limit = 100
+) -> LabelledPage[HolderView]:
+    """The cap table: who holds the token, in address order, now or as of a block.
+
+    A page's cursor stays with the block it was made for, so that the pages of one walk belong together.
+    """
+    of = f"holders:{token_id}"
+    at_block, after = decode_cursor(cursor, of, int, bytes) if cursor else (reading.at_block, None)
+    async with reading.at(at_block).open() as (connection, label):
+        token, contract = await reading.token(connection, label, token_id)
+        rows = await mirror.holdings_page(
+            connection, contract_id=contract.id, block=label.block, after=after, count_max=limit + 1
+        )
+    data, next_cursor = page(rows, limit=limit, cursor_of=lambda last: encode_cursor(of, label.block, last.account))
+    views = [HolderView.of(row.account, row.amount, token.decimals) for row in data]
+    return LabelledPage(data=views, next_cursor=next_cursor, at=label_view(label))
+
+
+@router.get("/tokens/{token_id}/holders/{account}", tags=["ownership"], responses=documented(*_TOKEN))
+async def read_holder(token_id: UUID, account: AddressInPath, reading: ReadingAt) -> LabelledHolder:
+    """What one account holds of the token, now or as of a block; 0 when it holds nothing."""
+    async with reading.open() as (connection, label):
+        token, contract = await reading.token(connection, label, token_id)
+        amount = await mirror.holding(connection, contract_id=contract.id, account=account, block=label.block)
+    return LabelledHolder(**dict(HolderView.of(account, amount, token.decimals)), at=label_view(label))
+
+
+@router.get(
+    "/tokens/{token_id}/holders/{account}/history", tags=["ownership"], responses=documented(*_TOKEN, BadCursor)
+)
+async def read_history(
+    token_id: UUID, account: AddressInPath, reading: ReadingAt, cursor: CursorParameter = None, limit: Limit = 100
+) -> LabelledPage[HistoryView]:
+    """What one account held and when, oldest first, up to now or up to a block."""
+    of = f"history:{token_id}"
+    after_block = decode_cursor(cursor, of, int)[0] if cursor else None
+    async with reading.open() as (connection, label):
+        token, contract = await reading.token(connection, label, token_id)
+        rows = await mirror.history_page(
+            connection,
+            contract_id=contract.id,
+            account=account,
+            block=label.block,
+            after_block=after_block,
+            count_max=limit + 1,
+        )
+    data, next_cursor = page(rows, limit=limit, cursor_of=lambda last: encode_cursor(of, last.from_block))
+    views = [HistoryView.of(row, token.decimals) for row in data]
+    return LabelledPage(data=views, next_cursor=next_cursor, at=label_view(label))
+
+
+@router.get("/tokens/{token_id}/transfers", tags=["ownership"], responses=documented(*_TOKEN, BadCursor))
+async def list_token_transfers(
+    token_id: UUID,
+    reading: ReadingAt,
+    account: AccountFilter = None,
+    cursor: CursorParameter = None,
+    limit: Limit = 100,
+) -> LabelledPage[TransferView]:
+    """Mints, transfers and burns of a token, newest first."""
+    async with reading.open() as (connection, label):
+        token, contract = await reading.token(connection, label, token_id)
+        return await _transfers(connection, label, {token.address: (token, contract)}, account, cursor, limit)
+
+
+@router.get("/accounts/{account}/transfers", tags=["ownership"], responses=documented(*_ACCOUNT))
+async def list_account_transfers(
+    account: AddressInPath, reading: ReadingAt, cursor: CursorParameter = None, limit: Limit = 100
+) -> LabelledPage[TransferView]:
+    """Mints, transfers and burns of the issuer's tokens that touched an account, newest first."""
+    async with reading.open() as (connection, label):
+        known = await _known_tokens(connection, reading, label, account)
+        return await _transfers(connection, label, known, account, cursor, limit)
+
+
+@router.get("/accounts/{account}/holdings", tags=["ownership"], responses=documented(*_ACCOUNT))
+async def list_account_holdings(
+    account: AddressInPath, reading: ReadingAt, cursor: CursorParameter = None, limit: Limit = 100
+) -> LabelledPage[HoldingView]:
+    """What an account holds of the issuer's tokens, now or as of a block."""
+    of = f"holdings:{account.hex()}"
+    after = decode_cursor(cursor, of, bytes)[0] if cursor else None
+    async with reading.open() as (connection, label):
+        known = await _known_tokens(connection, reading, label, account)
+        rows = await mirror.account_holdings_page(
+            connection,
+            contract_ids=[contract.id for _, contract in known.values()],
+            account=account,
+            block=label.block,
+            after=after,
+            count_max=limit + 1,
+        )
+    data, next_cursor = page(rows, limit=limit, cursor_of=lambda last: encode_cursor(of, last.contract))
+    views = [HoldingView.of(known[row.contract][0], row.amount) for row in data]
+    return LabelledPage(data=views, next_cursor=next_cursor, at=label_view(label))
+
+
+async def _known_tokens(
+    connection: ReadConnection, reading: Reading, label: Label, account: bytes
+) -> dict[bytes, tuple[Token, Contract]]:
+    """The issuer's deployed tokens by address, after a check that the account is the issuer's too."""
+    issuer_id = reading.caller.issuer_id
+    await queries.account(connection, issuer_id=issuer_id, address=account)
+    tokens = await queries.tokens_by_address(connection, issuer_id=issuer_id)
+    states = await mirror.contract_states(
+        connection, chain_id=reading.chain_id, addresses=list(tokens), block=label.block
+    )
+    return {address: (tokens[address], state) for address, state in states.items()}
+
+
+async def _transfers(
+    connection: ReadConnection,
+    label: Label,
+    known: dict[bytes, tuple[Token, Contract]],
+    account: bytes | None,
+    cursor: str | None,
+    limit: int,
+) -> LabelledPage[TransferView]:
+    before = decode_cursor(cursor, "transfers", int, int) if cursor else None
+    rows = await mirror.transfers_page(
+        connection,
+        contract_ids=[contract.id for _, contract in known.values()],
+        account=account,
+        block=label.block,
+        before=before,
+        count_max=limit + 1,
+    )
+    data, next_cursor = page(
+        rows, limit=limit, cursor_of=lambda last: encode_cursor("transfers", last.block_number, last.log_index)
+    )
+    views = [TransferView.of(row, known[row.contract][0]) for row in data]
+    return LabelledPage(data=views, next_cursor=next_cursor, at=label_view(label))

@@ -1,0 +1,175 @@
+"""Reading assets, accounts and tokens. Another issuer's are not there."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from service.db import ReadConnection
+from service.tokens.problems import AccountNotFound, AssetNotFound, TokenNotFound
+
+_COLUMNS = "id, asset_id, kind, name, symbol, decimals, chain_id, address, operation_id, created_at"
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """The off-chain thing."""
+
+    id: UUID
+    name: str
+    category: str
+    description: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An address that the issuer knows."""
+
+    address: bytes
+    managed: bool
+    label: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One contract for one asset; `operation_id` deploys it."""
+
+    id: UUID
+    asset_id: UUID
+    kind: str
+    name: str
+    symbol: str
+    decimals: int
+    chain_id: int
+    address: bytes
+    operation_id: UUID
+    created_at: datetime
+
+
+async def _rows(connection: ReadConnection, query: str, **parameters: Any) -> list[tuple[Any, ...]]:
+    cursor = await connection.execute(query, parameters)
+    return await cursor.fetchall()
+
+
+async def asset(connection: ReadConnection, *, issuer_id: UUID, id: UUID) -> Asset:
+    """One asset of an issuer.
+
+    Raises:
+        AssetNotFound: none, or another issuer's.
+    """
+    rows = await _rows(
+        connection,
+        """SELECT id, name, category, description, created_at FROM assets
+        WHERE id = %(id)s AND issuer_id = %(issuer_id)s""",
+        id=id,
+        issuer_id=issuer_id,
+    )
+    if not rows:
+        raise AssetNotFound(f"no asset {id}: register it with POST /v1/assets, or list them with GET /v1/assets")
+    return Asset(*rows[0])
+
+
+async def assets_page(
+    connection: ReadConnection, *, issuer_id: UUID, before: UUID | None, count_max: int
+) -> list[Asset]:
+    """Assets of an issuer, newest first."""
+    rows = await _rows(
+        connection,
+        """SELECT id, name, category, description, created_at FROM assets
+        WHERE issuer_id = %(issuer_id)s AND (%(before)s::uuid IS NULL OR id < %(before)s)
+        ORDER BY id DESC LIMIT %(count_max)s""",
+        issuer_id=issuer_id,
+        before=before,
+        count_max=count_max,
+    )
+    return [Asset(*row) for row in rows]
+
+
+async def account(connection: ReadConnection, *, issuer_id: UUID, address: bytes) -> Account:
+    """One account of an issuer.
+
+    Raises:
+        AccountNotFound: this issuer has not registered it.
+    """
+    rows = await _rows(
+        connection,
+        """SELECT address, managed, label, created_at FROM accounts
+        WHERE issuer_id = %(issuer_id)s AND address = %(address)s""",
+        issuer_id=issuer_id,
+        address=address,
+    )
+    if not rows:
+        raise AccountNotFound("no such account: register it with POST /v1/accounts")
+    return Account(*rows[0])
+
+
+async def accounts_page(
+    connection: ReadConnection, *, issuer_id: UUID, after: bytes | None, count_max: int
+) -> list[Account]:
+    """Accounts of an issuer, in address order."""
+    rows = await _rows(
+        connection,
+        """SELECT address, managed, label, created_at FROM accounts
+        WHERE issuer_id = %(issuer_id)s AND (%(after)s::bytea IS NULL OR address > %(after)s)
+        ORDER BY address LIMIT %(count_max)s""",
+        issuer_id=issuer_id,
+        after=after,
+        count_max=count_max,
+    )
+    return [Account(*row) for row in rows]
+
+
+async def token(connection: ReadConnection, *, issuer_id: UUID, id: UUID) -> Token:
+    """One token of an issuer.
+
+    Raises:
+        TokenNotFound: none, or another issuer's.
+    """
+    rows = await _rows(
+        connection,
+        f"SELECT {_COLUMNS} FROM tokens WHERE id = %(id)s AND issuer_id = %(issuer_id)s",
+        id=id,
+        issuer_id=issuer_id,
+    )
+    if not rows:
+        raise TokenNotFound(f"no token {id}: deploy one with POST /v1/tokens, or list them with GET /v1/tokens")
+    return Token(*rows[0])
+
+
+async def token_of_asset(connection: ReadConnection, *, asset_id: UUID, kind: str) -> Token | None:
+    """The token of a kind that an asset has, or None."""
+    rows = await _rows(
+        connection,
+        f"SELECT {_COLUMNS} FROM tokens WHERE asset_id = %(asset_id)s AND kind = %(kind)s",
+        asset_id=asset_id,
+        kind=kind,
+    )
+    return Token(*rows[0]) if rows else None
+
+
+async def tokens_page(
+    connection: ReadConnection, *, issuer_id: UUID, before: UUID | None, count_max: int
+) -> list[Token]:
+    """Tokens of an issuer, newest first."""
+    rows = await _rows(
+        connection,
+        f"""SELECT {_COLUMNS} FROM tokens
+        WHERE issuer_id = %(issuer_id)s AND (%(before)s::uuid IS NULL OR id < %(before)s)
+        ORDER BY id DESC LIMIT %(count_max)s""",
+        issuer_id=issuer_id,
+        before=before,
+        count_max=count_max,
+    )
+    return [Token(*row) for row in rows]
+
+
+async def tokens_by_address(connection: ReadConnection, *, issuer_id: UUID) -> dict[bytes, Token]:
+    """Every token of an issuer, by contract address."""
+    rows = await _rows(
+        connection, f"SELECT {_COLUMNS} FROM tokens WHERE issuer_id = %(issuer_id)s", issuer_id=issuer_id
+    )
+    tokens: Sequence[Token] = [Token(*row) for row in rows]
+    return {each.address: each for each in tokens}

@@ -1,0 +1,55 @@
+"""Assets, accounts and tokens: what we decided; what the chain decided is in the mirror."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import BigInteger, ForeignKey, UniqueConstraint, func
+from sqlalchemy.orm import Mapped, mapped_column
+
+from service.access.tables import IssuerRow
+from service.db import Base
+from service.operations.tables import OperationRow
+
+
+class AssetRow(Base):
+    """The off-chain thing."""
+
+    __tablename__ = "assets"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    issuer_id: Mapped[UUID] = mapped_column(ForeignKey(IssuerRow.id))
+    name: Mapped[str]
+    category: Mapped[str]
+    description: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class AccountRow(Base):
+    """An address that an issuer knows. A managed one's key is in our keeping."""
+
+    __tablename__ = "accounts"
+
+    issuer_id: Mapped[UUID] = mapped_column(ForeignKey(IssuerRow.id), primary_key=True)
+    address: Mapped[bytes] = mapped_column(primary_key=True)
+    managed: Mapped[bool]
+    label: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class TokenRow(Base):
+    """One contract for one asset. `operation_id` is the newest attempt to deploy it."""
+
+    __tablename__ = "tokens"
+    __table_args__ = (UniqueConstraint("asset_id", "kind"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    issuer_id: Mapped[UUID] = mapped_column(ForeignKey(IssuerRow.id))
+    asset_id: Mapped[UUID] = mapped_column(ForeignKey(AssetRow.id))
+    kind: Mapped[str]
+    name: Mapped[str]
+    symbol: Mapped[str]
+    decimals: Mapped[int]
+    chain_id: Mapped[int] = mapped_column(BigInteger)
+    address: Mapped[bytes]
+    operation_id: Mapped[UUID] = mapped_column(ForeignKey(OperationRow.id))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -1,0 +1,216 @@
+"""Assets, accounts, tokens and their owners on the wire."""
+
+from datetime import datetime
+from typing import Any, Generic, Literal, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.addresses import ZERO, Address, Hash
+from service.amounts import Amount, display_amount
+from service.mirror.queries import HistoryEntry, Label, Transfer
+from service.tokens.queries import Token
+
+Row = TypeVar("Row")
+
+ALICE = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
+EXAMPLE_ID = "0199f6b1-11aa-7c35-8a53-2f6f1a8f5d01"
+
+
+class LabelView(BaseModel):
+    """Which state an answer describes."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    chain: int = Field(examples=[31337])
+    block: int = Field(examples=[42])
+    hash: Hash = Field(examples=["0x" + "8f" * 32])
+    final: bool = Field(description="The block is past reversal.")
+    lag: int = Field(description="Blocks that the mirror is behind the node, as last heard.")
+
+
+class LabelledPage(BaseModel, Generic[Row]):
+    """One page of a list, and the block that it describes."""
+
+    data: list[Row]
+    next_cursor: str | None = Field(description="Ask for the next page with `?cursor=`; null on the last page.")
+    at: LabelView
+
+
+class AssetView(BaseModel):
+    """The off-chain thing."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    name: str = Field(examples=["12 Harbour Street"])
+    category: Literal["house", "shares", "painting", "loyalty", "other"]
+    description: str = Field(examples=["Land registry folio 4711"])
+    created_at: datetime
+
+
+class AccountView(BaseModel):
+    """An address that the issuer knows."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    address: Address = Field(examples=[ALICE])
+    managed: bool = Field(description="Its key is in the service's keeping, so it can transfer through the API.")
+    label: str = Field(examples=["Alice"])
+    created_at: datetime
+
+
+class TokenView(BaseModel):
+    """One contract for one asset; what the chain says of it is as of the block in `at`."""
+
+    id: UUID = Field(examples=[EXAMPLE_ID])
+    asset_id: UUID
+    kind: Literal["fungible"]
+    name: str = Field(examples=["12 Harbour Street"])
+    symbol: str = Field(examples=["HARB12"])
+    decimals: int = Field(examples=[0])
+    chain: int = Field(examples=[31337])
+    address: Address
+    status: Literal["deploying", "active", "failed"]
+    operation_id: UUID = Field(description="The operation that deploys it.")
+    deployed_block: int | None
+    total_supply: Amount | None = Field(examples=["1000"])
+    paused: bool | None
+    created_at: datetime
+
+    @classmethod
+    def of(cls, token: Token, *, status: str, deployed_block: int | None, **state: Any) -> "TokenView":
+        """The view of a token; `state` is its supply and whether it is paused, where it is deployed."""
+        return cls.model_validate(
+            {
+                "id": token.id,
+                "asset_id": token.asset_id,
+                "kind": token.kind,
+                "name": token.name,
+                "symbol": token.symbol,
+                "decimals": token.decimals,
+                "chain": token.chain_id,
+                "address": token.address,
+                "status": status,
+                "operation_id": token.operation_id,
+                "deployed_block": deployed_block,
+                "total_supply": state.get("total_supply"),
+                "paused": state.get("paused"),
+                "created_at": token.created_at,
+            }
+        )
+
+
+class LabelledToken(TokenView):
+    """A token and the block that its state describes."""
+
+    at: LabelView
+
+
+class HolderView(BaseModel):
+    """An account with a balance, and that balance."""
+
+    account: Address = Field(examples=[ALICE])
+    amount: Amount = Field(examples=["1050"], description="Base units.")
+    display: str = Field(examples=["10.5"], description="The amount in whole tokens.")
+
+    @classmethod
+    def of(cls, account: bytes, amount: int, decimals: int) -> "HolderView":
+        """The view of a holding."""
+        shown = display_amount(amount, decimals)
+        return cls.model_validate({"account": account, "amount": amount, "display": shown})
+
+
+class LabelledHolder(HolderView):
+    """A holding and the block that it describes."""
+
+    at: LabelView
+
+
+class HoldingView(BaseModel):
+    """What an account holds of one token."""
+
+    token_id: UUID = Field(examples=[EXAMPLE_ID])
+    contract: Address
+    symbol: str = Field(examples=["HARB12"])
+    amount: Amount = Field(examples=["1050"], description="Base units.")
+    display: str = Field(examples=["10.5"], description="The amount in whole tokens.")
+
+    @classmethod
+    def of(cls, token: Token, amount: int) -> "HoldingView":
+        """The view of a holding of a token."""
+        return cls.model_validate(
+            {
+                "token_id": token.id,
+                "contract": token.address,
+                "symbol": token.symbol,
+                "amount": amount,
+                "display": display_amount(amount, token.decimals),
+            }
+        )
+
+
+class HistoryView(BaseModel):
+    """What an account held from one block until another."""
+
+    from_block: int = Field(examples=[42])
+    from_hash: Hash
+    from_time: datetime
+    to_block: int | None = Field(description="The first block in which this no longer held; null while it holds.")
+    amount: Amount = Field(examples=["1050"], description="Base units.")
+    display: str = Field(examples=["10.5"], description="The amount in whole tokens.")
+
+    @classmethod
+    def of(cls, entry: HistoryEntry, decimals: int) -> "HistoryView":
+        """The view of a piece of history."""
+        return cls.model_validate(
+            {
+                "from_block": entry.from_block,
+                "from_hash": entry.from_hash,
+                "from_time": entry.from_time,
+                "to_block": entry.to_block,
+                "amount": entry.amount,
+                "display": display_amount(entry.amount, decimals),
+            }
+        )
+
+
+class TransferView(BaseModel):
+    """One movement. Minting has no sender, burning no recipient."""
+
+    token_id: UUID = Field(examples=[EXAMPLE_ID])
+    kind: Literal["mint", "transfer", "burn"]
+    sender: Address | None = Field(serialization_alias="from")
+    recipient: Address | None = Field(serialization_alias="to", examples=[ALICE])
+    amount: Amount = Field(examples=["1050"], description="Base units.")
+    display: str = Field(examples=["10.5"], description="The amount in whole tokens.")
+    block: int = Field(examples=[42])
+    block_hash: Hash
+    time: datetime
+    log_index: int
+    transaction_hash: Hash
+
+    @classmethod
+    def of(cls, transfer: Transfer, token: Token) -> "TransferView":
+        """The view of a movement of a token."""
+        burned, minted = transfer.recipient == ZERO, transfer.sender == ZERO
+        return cls.model_validate(
+            {
+                "token_id": token.id,
+                "kind": "mint" if minted else "burn" if burned else "transfer",
+                "sender": None if minted else transfer.sender,
+                "recipient": None if burned else transfer.recipient,
+                "amount": transfer.amount,
+                "display": display_amount(transfer.amount, token.decimals),
+                "block": transfer.block_number,
+                "block_hash": transfer.block_hash,
+                "time": transfer.block_time,
+                "log_index": transfer.log_index,
+                "transaction_hash": transfer.transaction_hash,
+            }
+        )
+
+
+def label_view(label: Label) -> LabelView:
+    """The view of a label."""
+    return LabelView.model_validate(label)

@@ -1,0 +1,53 @@
+"""Where transactions stand."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from service.db import ReadConnection
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where one transaction stands."""
+
+    id: UUID
+    status: str
+    signer: bytes
+    nonce: int | None
+    transaction_hash: bytes | None
+    block_number: int | None
+    block_hash: bytes | None
+    last_error: str | None
+
+
+async def progress(connection: ReadConnection, ids: Sequence[UUID]) -> dict[UUID, Progress]:
+    """Where these transactions stand, by id. An unmined one shows the hash of its newest attempt."""
+    cursor = await connection.execute(
+        """SELECT t.id, t.status, t.signer, t.nonce, coalesce(t.transaction_hash, newest.hash),
+                  t.block_number, t.block_hash, t.last_error
+           FROM transactions t LEFT JOIN LATERAL (
+               SELECT hash FROM attempts a WHERE a.transaction_id = t.id ORDER BY created_at DESC LIMIT 1
+           ) newest ON true
+           WHERE t.id = ANY(%s)""",
+        (list(ids),),
+    )
+    return {row[0]: Progress(*row) for row in await cursor.fetchall()}
+
+
+async def counts(connection: ReadConnection, *, chain_id: int) -> dict[str, Any]:
+    """How many live transactions stand where, and the oldest one's age in seconds."""
+    cursor = await connection.execute(
+        """SELECT status, count(*), extract(epoch FROM now() - min(created_at))::float8
+           FROM transactions
+           WHERE chain_id = %s AND status IN ('queued', 'pending', 'submitted', 'mined') GROUP BY status""",
+        (chain_id,),
+    )
+    rows = await cursor.fetchall()
+    found = {status: count for status, count, _ in rows}
+    ages = [age for status, _, age in rows if status != "mined"]
+    return {
+        **{status: found.get(status, 0) for status in ("queued", "pending", "submitted", "mined")},
+        "oldest_unmined_s": round(max(ages), 1) if ages else None,
+    }

@@ -1,0 +1,1 @@
+"""HTTP without nouns: problems, idempotency, paging, limits."""

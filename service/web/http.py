@@ -1,0 +1,32 @@
+"""What routes take from the running app."""
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi import Path as PathParameter
+from pydantic import BeforeValidator, WithJsonSchema
+
+from service.addresses import parse_holder
+from service.db import Database
+
+
+def _db(request: Request) -> Database:
+    db: Database = request.app.state.db
+    return db
+
+
+Db = Annotated[Database, Depends(_db)]
+
+AddressInPath = Annotated[
+    bytes,
+    PathParameter(description="0x and 40 hexadecimal digits, with a right EIP-55 checksum or in one case."),
+    BeforeValidator(parse_holder),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": "^0x[0-9a-fA-F]{40}$",
+            "examples": ["0x70997970C51812dc3A010C7d01b50e0d17dc79C8"],
+        }
+    ),
+]
+"""An account's address, 20 bytes."""

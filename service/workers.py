@@ -1,0 +1,157 @@
+"""Workers: one loop drives every step, and a lease lets just one copy of it write.
+
+A step is bounded, is one or few DB transactions, and may be killed at any instruction. Only `run` sleeps, retries
+and stops. The lease carries an epoch: each of a step's DB transactions renews it first, so a worker that was paused
+while another took over finds its epoch gone and writes nothing.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import BigInteger, func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, mapped_column
+
+from service.db import UNAVAILABLE, Base, Database
+from service.telemetry import logger
+
+PAUSE_MAX_S = 5.0
+"""Longest pause after repeated failures."""
+
+
+class LeaseRow(Base):
+    """Who may do a named work now."""
+
+    __tablename__ = "leases"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    holder: Mapped[str]
+    epoch: Mapped[int] = mapped_column(BigInteger)
+    expires_at: Mapped[datetime]
+
+
+class LeaseLost(Exception):
+    """Another copy of this worker took over: nothing was written, and this one stands by again."""
+
+
+@dataclass(slots=True)
+class Lease:
+    """The right to do a named work, with the epoch that fences off earlier holders."""
+
+    name: str
+    ttl_s: float
+    holder: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}")
+    epoch: int | None = None
+
+    async def take(self, db: Database) -> bool:
+        """Take the lease when it is free or expired; True when it is held now."""
+        fresh = func.now() + text(f"interval '{self.ttl_s} seconds'")
+        async with db.transaction() as session:
+            await session.execute(
+                insert(LeaseRow)
+                .values(name=self.name, holder="", epoch=0, expires_at=func.now())
+                .on_conflict_do_nothing()
+            )
+            self.epoch = await session.scalar(
+                update(LeaseRow)
+                .where(LeaseRow.name == self.name, LeaseRow.expires_at <= func.now())
+                .values(holder=self.holder, epoch=LeaseRow.epoch + 1, expires_at=fresh)
+                .returning(LeaseRow.epoch)
+            )
+        return self.epoch is not None
+
+    async def hold(self, session: AsyncSession) -> None:
+        """Renew inside the DB transaction that is about to write.
+
+        Raises:
+            LeaseLost: another epoch has begun; the DB transaction must be abandoned.
+        """
+        fresh = func.clock_timestamp() + text(f"interval '{self.ttl_s} seconds'")
+        held = await session.scalar(
+            update(LeaseRow)
+            .where(LeaseRow.name == self.name, LeaseRow.epoch == self.epoch)
+            .values(expires_at=fresh)
+            .returning(LeaseRow.epoch)
+        )
+        if held is None:
+            self.epoch = None
+            raise LeaseLost(f"the lease {self.name!r} passed to another worker")
+
+    async def release(self, db: Database) -> None:
+        """Let a standby take over at once."""
+        if self.epoch is None:
+            return
+        async with db.transaction() as session:
+            await session.execute(
+                update(LeaseRow)
+                .where(LeaseRow.name == self.name, LeaseRow.epoch == self.epoch)
+                .values(expires_at=func.now())
+            )
+        self.epoch = None
+
+
+async def holder(session: AsyncSession, name: str) -> str | None:
+    """Who holds a lease now, or None when it is free."""
+    query = select(LeaseRow.holder).where(LeaseRow.name == name, LeaseRow.expires_at > func.now())
+    return (await session.scalars(query)).one_or_none()
+
+
+Step = Callable[[Lease], Awaitable[int]]
+"""One bounded piece of work; answers how much was done, 0 when there was nothing to do."""
+
+
+async def run(
+    db: Database,
+    lease: Lease,
+    step: Step,
+    *,
+    poll_interval_s: float,
+    stop: asyncio.Event,
+    retry: Sequence[type[Exception]] = (),
+) -> None:
+    """Drive a step until `stop` is set.
+
+    Args:
+        retry: failures of the outside world (a node that does not answer) that pass with time. Postgres being away
+            always is one. Anything else is a bug and ends the process, for a supervisor to see.
+    """
+    passing: tuple[type[Exception], ...] = (*UNAVAILABLE, *retry)
+    failures = 0
+    log = logger().bind(worker=lease.name)
+    while not stop.is_set():
+        pause_s = poll_interval_s
+        try:
+            if lease.epoch is None and await lease.take(db):
+                log.info("lease_taken", epoch=lease.epoch)
+            if lease.epoch is not None and await step(lease) > 0:
+                pause_s = 0.0
+            failures = 0
+        except LeaseLost:
+            log.warning("lease_lost")
+        except passing as error:
+            failures += 1
+            pause_s = min(poll_interval_s * 2 ** min(failures, 10), PAUSE_MAX_S)
+            log.warning("step_failed", error_kind=type(error).__name__, count=failures)
+        await _pause(stop, pause_s)
+    with suppress(*UNAVAILABLE):
+        await lease.release(db)
+
+
+async def _pause(stop: asyncio.Event, pause_s: float) -> None:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), timeout=pause_s)
+
+
+def stop_on_signals() -> asyncio.Event:
+    """An event that SIGTERM and SIGINT set."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop

@@ -1,0 +1,214 @@
+"""Calldata, events and hashes, each against another's computation."""
+
+from uuid import UUID, uuid4
+
+import pytest
+from eth_abi.abi import encode
+from eth_abi.exceptions import DecodingError, EncodingError
+from eth_account import Account
+from eth_account.messages import encode_typed_data
+from eth_utils.crypto import keccak
+from hypothesis import given
+from hypothesis import strategies as st
+from web3 import Web3
+from web3.contract import Contract
+
+from service.chain import artifacts, contracts
+from service.chain.reader import Call, Chain
+from tests.chain.conftest import CHAIN_ID, World
+
+addresses = st.binary(min_size=20, max_size=20)
+words = st.binary(min_size=32, max_size=32)
+amounts = st.integers(0, 2**256 - 1)
+
+# Source: EIP-1014, "Examples": deployer, salt, creation code, address.
+EIP_1014 = [
+    ("00" * 20, "00" * 32, "00", "4d1a2e2bb4f88f0250f26ffff098b0b30b26bf38"),
+    ("deadbeef" + "00" * 16, "00" * 32, "00", "b928f69bb1d91cd65274e3c79d8986362984fda3"),
+    (
+        "deadbeef" + "00" * 16,
+        "000000000000000000000000feed000000000000000000000000000000000000",
+        "00",
+        "d04116cdd17bebe565eb2422f2497e06cc1c9833",
+    ),
+    ("00" * 20, "00" * 32, "deadbeef", "70f2b2914a2a4b783faefb75f459a580616fcb5e"),
+    (
+        "00000000000000000000000000000000deadbeef",
+        "00000000000000000000000000000000000000000000000000000000cafebabe",
+        "deadbeef",
+        "60f3f640a8508fc6a86d45df051962668e1e8ac7",
+    ),
+    (
+        "00000000000000000000000000000000deadbeef",
+        "00000000000000000000000000000000000000000000000000000000cafebabe",
+        "deadbeef" * 11,
+        "1d8bfdc5d46dc4f61d6b6115972536ebe6a8854c",
+    ),
+    ("00" * 20, "00" * 32, "", "e33c0c7f7df4809055c3eba6c09cfe4baf1bd9e0"),
+]
+
+
+@pytest.mark.parametrize(("factory", "salt", "code", "expected"), EIP_1014)
+def test_create2_addresses_are_those_of_the_standard(factory: str, salt: str, code: str, expected: str) -> None:
+    hashed = keccak(bytes.fromhex(code))
+    assert contracts.create2_address(bytes.fromhex(factory), bytes.fromhex(salt), hashed).hex() == expected
+
+
+def test_create2_of_wrong_lengths_is_refused() -> None:
+    with pytest.raises(ValueError, match="20 bytes"):
+        contracts.create2_address(bytes(20), bytes(31), bytes(32))
+
+
+def web3_of(name: str) -> type[Contract]:
+    return Web3().eth.contract(abi=[dict(entry) for entry in artifacts.load(name).abi])
+
+
+@pytest.mark.parametrize(
+    ("name", "event", "topic"),
+    [
+        ("AssetToken", "Transfer", contracts.TRANSFER),
+        ("AssetToken", "Paused", contracts.PAUSED),
+        ("AssetToken", "Unpaused", contracts.UNPAUSED),
+        ("AssetFactory", "Deployed", contracts.DEPLOYED),
+    ],
+    ids=["Transfer", "Paused", "Unpaused", "Deployed"],
+)
+def test_topics_are_those_of_the_abi(name: str, event: str, topic: bytes) -> None:
+    assert web3_of(name).events[event]().topic == "0x" + topic.hex()
+
+
+@given(addresses, amounts, words)
+def test_calldata_is_what_web3_writes(to: bytes, amount: int, nonce: bytes) -> None:
+    token = web3_of("AssetToken")
+    expected = token.encode_abi("mint", args=[Web3.to_checksum_address(to), amount, nonce])
+    assert "0x" + contracts.encode_call("AssetToken", "mint", to, amount, nonce).hex() == expected
+    by_signature = contracts.encode_call("AssetToken", "mint(address,uint256,bytes32)", to, amount, nonce)
+    assert "0x" + by_signature.hex() == expected
+
+
+def test_what_does_not_fit_is_refused_before_it_reaches_the_chain() -> None:
+    with pytest.raises(EncodingError):
+        contracts.encode_call("AssetToken", "mint", bytes(20), 2**256, bytes(32))
+    with pytest.raises(EncodingError):
+        contracts.encode_call("AssetToken", "mint", bytes(20), -1, bytes(32))
+    with pytest.raises(EncodingError):
+        contracts.encode_call("AssetToken", "mint", bytes(19), 1, bytes(32))
+    with pytest.raises(KeyError, match="no function"):
+        contracts.encode_call("AssetToken", "rescue", 1)
+
+
+def test_a_result_from_no_contract_is_refused() -> None:
+    with pytest.raises(DecodingError):
+        contracts.decode_result("AssetToken", "totalSupply", b"")
+
+
+@given(st.integers(1, 2**63), addresses, st.uuids())
+def test_an_operations_nonce_is_the_hash_of_its_domain(chain_id: int, contract: bytes, operation: UUID) -> None:
+    expected = keccak(
+        encode(["string", "uint256", "address", "bytes16"], ["muniment.operation", chain_id, contract, operation.bytes])
+    )
+    nonce = contracts.operation_nonce(chain_id, contract, operation)
+    assert nonce == expected
+    assert nonce != contracts.operation_nonce(chain_id + 1, contract, operation)
+
+
+@given(st.integers(1, 2**63), addresses, addresses, addresses, amounts, words)
+def test_an_authorizations_digest_is_eth_accounts(
+    chain_id: int, token: bytes, sender: bytes, recipient: bytes, amount: int, nonce: bytes
+) -> None:
+    fields = [
+        "address from",
+        "address to",
+        "uint256 value",
+        "uint256 validAfter",
+        "uint256 validBefore",
+        "bytes32 nonce",
+    ]
+    message = encode_typed_data(
+        {"name": "AssetToken", "version": "1", "chainId": chain_id, "verifyingContract": "0x" + token.hex()},
+        {"TransferWithAuthorization": [dict(zip(("type", "name"), text.split(), strict=True)) for text in fields]},
+        {
+            "from": "0x" + sender.hex(),
+            "to": "0x" + recipient.hex(),
+            "value": amount,
+            "validAfter": 0,
+            "validBefore": 2**256 - 1,
+            "nonce": nonce,
+        },
+    )
+    expected = keccak(b"\x19" + message.version + message.header + message.body)
+    assert contracts.authorization_digest(chain_id, token, sender, recipient, amount, nonce) == expected
+
+
+async def test_the_contract_takes_our_digest_once(chain: Chain, world: World) -> None:
+    admin, recipient = world.accounts[0], world.accounts[5]
+    token, holder = world.token(), Account.create()
+    sender = bytes.fromhex(holder.address[2:])
+    mint = contracts.operation_nonce(CHAIN_ID, token, uuid4())
+    minter = contracts.decode_result(
+        "AssetToken",
+        "MINTER_ROLE",
+        await chain.call(Call(token, contracts.encode_call("AssetToken", "MINTER_ROLE"), admin)),
+    )[0]
+    world.send(token, contracts.encode_call("AssetToken", "grantRole", minter, admin), sender=admin)
+    world.send(token, contracts.encode_call("AssetToken", "mint", sender, 100, mint), sender=admin)
+
+    nonce = contracts.operation_nonce(CHAIN_ID, token, uuid4())
+    signed = holder.unsafe_sign_hash(contracts.authorization_digest(CHAIN_ID, token, sender, recipient, 40, nonce))
+    v, r, s = signed.v, signed.r.to_bytes(32, "big"), signed.s.to_bytes(32, "big")
+    data = contracts.encode_call(
+        "AssetToken",
+        "transferWithAuthorization",
+        sender,
+        recipient,
+        40,
+        contracts.VALID_AFTER,
+        contracts.VALID_BEFORE,
+        nonce,
+        v,
+        r,
+        s,
+    )
+    mined = world.send(token, data, sender=admin)
+    assert mined["status"] == "0x1"
+    transfer = next(log for log in mined["logs"] if log["topics"][0] == "0x" + contracts.TRANSFER.hex())
+    topics = [bytes.fromhex(topic[2:]) for topic in transfer["topics"]]
+    event = contracts.decode_event("AssetToken", topics, bytes.fromhex(transfer["data"][2:]))
+    assert event == contracts.Event("Transfer", {"from": sender, "to": recipient, "value": 40})
+    (refused,) = await chain.calls([Call(token, data, admin)])
+    assert not isinstance(refused, bytes)
+    assert refused.revert is not None
+    assert refused.revert.name == "ERC3009UsedAuthorization"
+
+
+async def test_the_factory_deploys_where_we_computed(chain: Chain, world: World) -> None:
+    admin = world.accounts[0]
+    created = world.send(None, contracts.creation_code("AssetFactory", admin), sender=admin)
+    factory = bytes.fromhex(created["contractAddress"][2:])
+    code, salt = contracts.creation_code("AssetToken", "House", "HSE", 0, admin), keccak(text="salt")
+    (role,) = contracts.decode_result(
+        "AssetFactory",
+        "OPERATOR_ROLE",
+        await chain.call(Call(factory, contracts.encode_call("AssetFactory", "OPERATOR_ROLE"), admin)),
+    )
+    world.send(factory, contracts.encode_call("AssetFactory", "grantRole", role, admin), sender=admin)
+    mined = world.send(factory, contracts.encode_call("AssetFactory", "deploy", salt, code), sender=admin)
+    log = next(log for log in mined["logs"] if log["topics"][0] == "0x" + contracts.DEPLOYED.hex())
+    topics = [bytes.fromhex(topic[2:]) for topic in log["topics"]]
+    event = contracts.decode_event("AssetFactory", topics, bytes.fromhex(log["data"][2:]))
+    expected = contracts.create2_address(factory, salt, keccak(code))
+    assert event.name == "Deployed"
+    assert event.arguments == {"token": expected, "salt": salt, "operator": admin, "initCodeHash": keccak(code)}
+    predicted = await chain.call(
+        Call(factory, contracts.encode_call("AssetFactory", "predict", salt, keccak(code)), admin)
+    )
+    assert contracts.decode_result("AssetFactory", "predict", predicted) == (expected,)
+
+
+def test_an_unknown_event_is_refused() -> None:
+    with pytest.raises(KeyError):
+        contracts.decode_event("AssetToken", [bytes(32)], b"")
+
+
+async def test_the_deterministic_deployer_is_where_anvil_has_it(chain: Chain) -> None:
+    assert await chain.code(contracts.DETERMINISTIC_DEPLOYER)

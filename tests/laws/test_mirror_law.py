@@ -1,0 +1,157 @@
+"""Laws 1, 2 and 5: whatever the chain does, and wherever the indexer stops, the mirror says what the chain says."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from pydantic import SecretStr
+
+from service.db import Database
+from tests.mirror.test_restart import empty
+from tests.mirror.world import Ledger, Mirror, database, way_to
+
+T = TypeVar("T")
+
+FLOWS = settings(
+    max_examples=15,
+    stateful_step_count=12,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+)
+
+HOLDERS = st.integers(1, 5)
+AMOUNTS = st.integers(1, 2**250)
+ROOTS = 9
+"""Blocks below the first token, so that no reorganisation reaches the factory."""
+
+
+class MirrorAgrees(RuleBasedStateMachine):
+    """A ledger that moves, and an indexer that is a few steps behind, or dead, or level."""
+
+    def __init__(self, url: SecretStr, chain_url: str) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.url = url
+        self.chain_url = chain_url
+        self.ledger = Ledger(chain_url)
+        self.ledger.mine(ROOTS)
+        self.token = self.ledger.deploy()
+        self.run(self.forget())
+        self.run(self.start())
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.runner.run(work)
+
+    async def forget(self) -> None:
+        owner = Database(self.url, role=None)
+        await owner.open()
+        await empty(owner)
+        await owner.close()
+
+    async def start(self) -> None:
+        db = database(self.url)
+        await db.open()
+        self.node, chain = way_to(self.chain_url)
+        self.mirror = await Mirror.begin(db, chain, self.ledger, blocks_max=3)
+
+    async def stop(self) -> None:
+        await self.mirror.lease.release(self.mirror.db)
+        await self.mirror.db.close()
+        await self.node.close()
+
+    def teardown(self) -> None:
+        try:
+            self.converge(0)
+        finally:
+            self.run(self.stop())
+            self.runner.close()
+
+    def deployed(self) -> bool:
+        return self.ledger.state(self.token, self.ledger.height()) is not None
+
+    def balance(self, holder: int) -> int:
+        state = self.ledger.state(self.token, self.ledger.height())
+        assert state is not None
+        return state.balances[self.ledger.accounts[holder]]
+
+    @precondition(lambda self: not self.deployed())
+    @rule()
+    def deploy(self) -> None:
+        self.token = self.ledger.deploy()
+
+    @precondition(deployed)
+    @rule(holder=HOLDERS, amount=AMOUNTS)
+    def mint(self, holder: int, amount: int) -> None:
+        self.ledger.mint(self.token, self.ledger.accounts[holder], amount)
+
+    @precondition(deployed)
+    @rule(holder=HOLDERS, share=st.integers(1, 4))
+    def burn(self, holder: int, share: int) -> None:
+        amount = self.balance(holder) // share
+        self.ledger.burn(self.token, self.ledger.accounts[holder], amount)
+
+    @precondition(deployed)
+    @rule(sender=HOLDERS, recipient=HOLDERS, share=st.integers(1, 4))
+    def transfer(self, sender: int, recipient: int, share: int) -> None:
+        accounts = self.ledger.accounts
+        self.ledger.transfer(self.token, accounts[sender], accounts[recipient], self.balance(sender) // share)
+
+    @precondition(deployed)
+    @rule(sender=HOLDERS, recipient=HOLDERS, amount=AMOUNTS)
+    def crowded_block(self, sender: int, recipient: int, amount: int) -> None:
+        accounts = self.ledger.accounts
+        with self.ledger.one_block():
+            self.ledger.mint(self.token, accounts[sender], amount)
+            self.ledger.burn(self.token, accounts[sender], amount // 2)
+            self.ledger.mint(self.token, accounts[recipient], amount)
+
+    @rule(depth=st.integers(1, 8))
+    def reorg(self, depth: int) -> None:
+        self.ledger.reorg(depth)
+
+    @rule(depth=st.integers(1, 8))
+    def come_back_shorter(self, depth: int) -> None:
+        self.ledger.rollback(min(depth, self.ledger.height() - self.ledger.first - 1))
+
+    @rule(steps=st.integers(1, 3))
+    def step(self, steps: int) -> None:
+        for _ in range(steps):
+            self.run(self.mirror.step())
+
+    @rule(steps=st.integers(0, 2))
+    def restart(self, steps: int) -> None:
+        for _ in range(steps):
+            self.run(self.mirror.step())
+        self.run(self.stop())
+        self.run(self.start())
+
+    @rule(age=st.integers(0, 30))
+    def converge(self, age: int) -> None:
+        self.run(self.mirror.converge())
+        head = self.ledger.height()
+        assert self.run(self.mirror.label()).hash == self.ledger.hash_of(head)
+        self.run(self.mirror.agrees(head))
+        self.run(self.mirror.agrees(max(head - age, self.ledger.first)))
+
+    @invariant()
+    def supply_is_the_sum_of_holdings(self) -> None:
+        query = """SELECT (SELECT coalesce(sum(amount), 0) FROM mirror.holdings WHERE canonical AND to_block IS NULL),
+        (SELECT coalesce(sum(amount), 0) FROM mirror.supplies WHERE canonical AND to_block IS NULL)"""
+        ((held, supply),) = self.run(self.mirror.rows(query))
+        assert held == supply
+
+    @invariant()
+    def what_is_shown_of_a_living_block_is_true(self) -> None:
+        tips = self.run(self.mirror.rows("SELECT number, hash FROM mirror.blocks WHERE canonical ORDER BY 1"))
+        alive = [number for number, shown in tips if number <= self.ledger.height()]
+        for number in alive[-1:]:
+            if self.ledger.hash_of(number) == dict(tips)[number]:
+                self.run(self.mirror.agrees(number))
+
+
+def test_the_mirror_agrees_with_the_chain(database_url: SecretStr, chain_url: str) -> None:
+    run_state_machine_as_test(lambda: MirrorAgrees(database_url, chain_url), settings=FLOWS)  # type: ignore[no-untyped-call]

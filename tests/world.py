@@ -1,0 +1,207 @@
+"""One issuer's world: the real API over ASGI, a real Postgres and a real chain, with the workers at the test's pace."""
+
+import base64
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+from pydantic import SecretStr
+
+from scripts.stack import CHAIN_ID, DEV_KEYS
+from service import factory
+from service.access import commands as access
+from service.addresses import checksum
+from service.app import create_app, open_chain
+from service.chain.reader import Chain
+from service.db import Database
+from service.keys import signers
+from service.keys.signers import Keystore
+from service.mirror.indexer import converge
+from service.operations.settle import settle
+from service.settings import Settings
+from service.transactions.direct import lease_name
+from service.transactions.sender import Sender
+from service.workers import Lease
+from tests.rpc import rpc
+
+PEPPER = SecretStr("a pepper that is only good for tests")
+PASSWORD = SecretStr("a password that is only good for tests")
+STEPS_MAX = 200
+
+
+def make_settings(database_url: SecretStr, chain_url: str, keystore_dir: Path, **changed: Any) -> Settings:
+    """Settings of a test deployment: final after two blocks."""
+    given = {
+        "database_url": database_url,
+        "rpc_url": chain_url,
+        "chain_id": CHAIN_ID,
+        "finality": "depth:2",
+        "keystore_dir": keystore_dir,
+        "keystore_password": PASSWORD,
+        "key_encryption_key": SecretStr(base64.b64encode(bytes(range(32))).decode()),
+        "api_key_pepper": PEPPER,
+        "poll_interval_s": 0.02,
+        "resend_after_s": 0.05,
+        "api_connections_max": 4,
+        **changed,
+    }
+    return Settings.model_validate(given)
+
+
+@dataclass(slots=True)
+class World:
+    """What a test does and sees. Nothing moves between its calls."""
+
+    settings: Settings
+    app: FastAPI
+    db: Database
+    chain: Chain
+    sender: Sender
+    client: httpx.AsyncClient
+    key: str
+    signer: bytes
+    leases: dict[str, Lease] = field(default_factory=dict)
+    _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
+
+    async def get(self, path: str, *, key: str | None = None, **parameters: Any) -> httpx.Response:
+        """Read."""
+        headers = {"Authorization": f"Bearer {key or self.key}"}
+        return await self.client.get(path, headers=headers, params=parameters)
+
+    async def post(
+        self, path: str, body: Any = None, *, idempotency_key: str | None = None, key: str | None = None
+    ) -> httpx.Response:
+        """Write, under a fresh idempotency key unless one is given."""
+        headers = {
+            "Authorization": f"Bearer {key or self.key}",
+            "Idempotency-Key": idempotency_key or f"test-{next(self._numbers)}",
+        }
+        return await self.client.post(path, headers=headers, json={} if body is None else body)
+
+    async def send(self) -> None:
+        """Let the sender work until nothing moves."""
+        await self._drain(self.sender.step, "sender")
+
+    async def index(self) -> None:
+        """Let the indexer work until it is level."""
+
+        async def step(lease: Lease) -> int:
+            return await converge(
+                self.db,
+                self.chain,
+                lease,
+                chain_id=CHAIN_ID,
+                factory=self.settings.factory,
+                start_block=self.settings.start_block,
+                blocks_max=self.settings.indexer_blocks_max,
+            )
+
+        await self._drain(step, "indexer")
+
+    async def settle(self) -> None:
+        """Let the dispatcher work until there is nothing left."""
+        await self._drain(lambda lease: settle(self.db, lease), "dispatcher")
+
+    async def level(self) -> None:
+        """Let all three work, without another block."""
+        await self.send()
+        await self.index()
+        await self.settle()
+
+    async def finish(self) -> None:
+        """Mine what is sent, and enough on top for it to be final and settled."""
+        await self.level()
+        self.mine(3)
+        await self.level()
+
+    def mine(self, count: int = 1) -> None:
+        """Empty blocks."""
+        rpc(self.settings.rpc_url, "anvil_mine", hex(count))
+
+    async def _drain(self, step: Any, name: str) -> None:
+        lease = self.leases.setdefault(name, Lease(lease_name(CHAIN_ID) if name == "sender" else name, ttl_s=60))
+        if lease.epoch is None:
+            assert await lease.take(self.db), f"the lease of the {name} is taken"
+        for _ in range(STEPS_MAX):
+            if await step(lease) == 0:
+                return
+        raise AssertionError(f"the {name} does not come to rest")
+
+    async def asset(self, name: str = "12 Harbour Street") -> str:
+        """A registered asset's id."""
+        answer = await self.post("/v1/assets", {"name": name, "category": "house"})
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["id"])
+
+    async def account(self, label: str = "holder") -> str:
+        """A managed account's address."""
+        answer = await self.post("/v1/accounts", {"label": label})
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["address"])
+
+    async def token(self, **changed: Any) -> str:
+        """A deployed and final token's id."""
+        body = {"asset_id": await self.asset(), "name": "Harbour", "symbol": "HARB", "decimals": 2, **changed}
+        answer = await self.post("/v1/tokens", body)
+        assert answer.status_code == 202, answer.text
+        await self.finish()
+        return str(answer.json()["token_id"])
+
+    async def mint(self, token_id: str, to: str, amount: int, **given: Any) -> httpx.Response:
+        """Ask for a mint."""
+        return await self.post(f"/v1/tokens/{token_id}/mint", {"to": to, "amount": str(amount)}, **given)
+
+    async def transfer(self, token_id: str, sender: str, to: str, amount: int, **given: Any) -> httpx.Response:
+        """Ask for a transfer."""
+        body = {"from": sender, "to": to, "amount": str(amount)}
+        return await self.post(f"/v1/tokens/{token_id}/transfer", body, **given)
+
+    async def operation(self, id: str) -> dict[str, Any]:
+        """Where an operation stands."""
+        answer = await self.get(f"/v1/operations/{id}")
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    async def holding(self, token_id: str, account: str, **parameters: Any) -> int:
+        """What an account holds, by the API."""
+        answer = await self.get(f"/v1/tokens/{token_id}/holders/{account}", **parameters)
+        assert answer.status_code == 200, answer.text
+        return int(answer.json()["amount"])
+
+    async def new_issuer(self, name: str) -> str:
+        """Another issuer's API key."""
+        async with self.db.transaction() as session:
+            await access.create_issuer(session, name=name, signer=self.signer)
+            made = await access.create_key(
+                session, issuer=name, caller="tests", environment="test", pepper=PEPPER
+            )
+        return made.text
+
+
+@asynccontextmanager
+async def open_world(settings: Settings) -> AsyncIterator[World]:
+    """An issuer with a key, a signer and a factory, and the API in front of them."""
+    if not settings.keystore_dir.exists():
+        signers.store(settings.keystore_dir, PASSWORD, bytes.fromhex(DEV_KEYS[0]), kdf_iterations=10)
+    keystore = Keystore.open(settings.keystore_dir, PASSWORD)
+    (signer,) = keystore.addresses
+    settings = settings.model_copy(update={"factory_address": checksum(factory.address_for(signer))})
+    db, chain = Database(settings.database_url, role=None), open_chain(settings)
+    await db.open()
+    app = create_app(settings)
+    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://api") as client:
+        sender = Sender(db, chain, keystore, settings.sender_transactions_max, settings.resend_after_s)
+        world = World(settings, app, db, chain, sender, client, "", signer)
+        world.key = await world.new_issuer("Harbour Estates")
+        await factory.deploy(db, chain, keystore, signer, lease_ttl_s=60)
+        await world.index()
+        yield world
+    await chain.close()
+    await db.close()
