@@ -1,6 +1,7 @@
 """Real things, booted once a worker, and a clean copy for each test."""
 
 import os
+import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -19,9 +20,12 @@ TEMPLATE = "muniment_template"
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local.Postgres]:
-    """An embedded Postgres with a migrated template database."""
-    server = local.start_postgres(tmp_path_factory.mktemp("postgres"), throw_away=True)
+def postgres() -> Iterator[local.Postgres]:
+    """An embedded Postgres with a migrated template database.
+
+    Not under pytest's own folder: that closes itself to other users at every start, and Postgres may run as one.
+    """
+    server = local.start_postgres(Path(tempfile.mkdtemp(prefix="muniment-postgres-")), throw_away=True)
     with local.stopping(server):
         with psycopg.connect(server.url, autocommit=True) as connection:
             for setting in ("fsync", "full_page_writes", "synchronous_commit"):
@@ -85,7 +89,15 @@ def log_dir(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def world(database_url: SecretStr, chain_url: str, tmp_path: Path) -> AsyncIterator[World]:
+def own_chain_url(tmp_path: Path) -> Iterator[str]:
+    """A chain of the test's own, under automine, for tests that stop mining, drop and reorganise; about 0.1 s."""
+    chain = local.start_anvil(tmp_path / "anvil.log")
+    with local.stopping(chain):
+        yield chain.url
+
+
+@pytest.fixture
+async def world(database_url: SecretStr, own_chain_url: str, tmp_path: Path) -> AsyncIterator[World]:
     """An issuer's world of its own."""
-    async with open_world(make_settings(database_url, chain_url, tmp_path / "keystore")) as opened:
+    async with open_world(make_settings(database_url, own_chain_url, tmp_path / "keystore")) as opened:
         yield opened

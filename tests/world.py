@@ -3,8 +3,8 @@
 import base64
 import itertools
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +123,18 @@ class World:
         """Empty blocks."""
         rpc(self.settings.rpc_url, "anvil_mine", hex(count))
 
+    @asynccontextmanager
+    async def node_away(self) -> AsyncIterator[None]:
+        """The API finds nobody at the node's address."""
+        ledger = self.app.state.ledger
+        nobody = open_chain(self.settings.model_copy(update={"rpc_url": "http://127.0.0.1:1"}))
+        self.app.state.ledger = replace(ledger, chain=nobody)
+        try:
+            yield
+        finally:
+            self.app.state.ledger = ledger
+            await nobody.close()
+
     async def _drain(self, step: Any, name: str) -> None:
         lease = self.leases.setdefault(name, Lease(lease_name(CHAIN_ID) if name == "sender" else name, ttl_s=60))
         if lease.epoch is None:
@@ -193,15 +205,17 @@ async def open_world(settings: Settings) -> AsyncIterator[World]:
     (signer,) = keystore.addresses
     settings = settings.model_copy(update={"factory_address": checksum(factory.address_for(signer))})
     db, chain = Database(settings.database_url, role=None), open_chain(settings)
-    await db.open()
     app = create_app(settings)
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://api") as client:
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(chain.close)
+        stack.push_async_callback(db.close)
+        await db.open()
+        await stack.enter_async_context(app.router.lifespan_context(app))
+        client = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://api"))
         sender = Sender(db, chain, keystore, settings.sender_transactions_max, settings.resend_after_s)
         world = World(settings, app, db, chain, sender, client, "", signer)
         world.key = await world.new_issuer("Harbour Estates")
         await factory.deploy(db, chain, keystore, signer, lease_ttl_s=60)
         await world.index()
         yield world
-    await chain.close()
-    await db.close()

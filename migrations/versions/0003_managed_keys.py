@@ -17,6 +17,7 @@ def upgrade() -> None:
         sa.Column("ciphertext", sa.LargeBinary(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.CheckConstraint("length(address) = 20", name="address"),
+        sa.CheckConstraint("length(ciphertext) = 60", name="ciphertext"),
     )
     op.execute("GRANT SELECT, INSERT ON managed_keys TO muniment_api")
 

@@ -148,12 +148,6 @@ class Ledger:
         assert self.rpc("evm_revert", snapshot)
         self.rpc("anvil_setNextBlockBaseFeePerGas", hex(10**9))
 
-    def supply(self, token: bytes, block: int) -> int:
-        return self._number(token, encode_call("AssetToken", "totalSupply"), block)
-
-    def paused(self, token: bytes, block: int) -> bool:
-        return bool(self._number(token, encode_call("AssetToken", "paused"), block))
-
     def _operation(self) -> bytes:
         self._operations += 1
         return self._operations.to_bytes(32, "big")

@@ -1,0 +1,67 @@
+"""SIGKILL of the sender at every point at which the world outside has changed: exactly one effect each time."""
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+from sqlalchemy import text
+
+from service.addresses import checksum
+from tests.rpc import rpc
+from tests.world import World
+
+POINTS_MAX = 40
+
+
+def environment(world: World) -> dict[str, str]:
+    """The settings of the world, for a process of its own."""
+    given = {**os.environ, "PYTHONPATH": os.getcwd()}
+    for name in type(world.settings).model_fields:
+        value: Any = getattr(world.settings, name)
+        secret = getattr(value, "get_secret_value", None)
+        if value is not None:
+            given[f"MUNIMENT_{name.upper()}"] = str(secret() if secret else value)
+    return given
+
+
+def run_sender(world: World, kill_at: int) -> int:
+    """Run it; its exit code, -9 when it was killed."""
+    command = [sys.executable, "-m", "tests.faults.killed_sender", str(kill_at)]
+    done = subprocess.run(command, env=environment(world), capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode in (0, -9), done.stderr[-2_000:]
+    return done.returncode
+
+
+async def test_one_effect_each_wherever_the_sender_is_killed(world: World) -> None:
+    token_id, holder = await world.token(), await world.account()
+    for name in list(world.leases):
+        await world.leases.pop(name).release(world.db)
+    minted, kills = 0, 0
+    for kill_at in range(POINTS_MAX):
+        asked = [(await world.mint(token_id, holder, 1)).json()["id"] for _ in range(2)]
+        killed = run_sender(world, kill_at) == -9
+        kills += killed
+        if killed:
+            assert run_sender(world, POINTS_MAX) == 0
+        minted += 2
+        await world.index()
+        await world.settle()
+        assert [(await world.operation(id))["status"] for id in asked] == ["succeeded", "succeeded"], kill_at
+        assert await world.holding(token_id, holder) == minted, f"killed at point {kill_at}"
+        if not killed:
+            break
+    assert kills >= 4, "claim, broadcast, its note, and mined are points at the least"
+    await assert_dense(world)
+
+
+async def assert_dense(world: World) -> None:
+    """No nonce is missing or doubled, one attempt each, and the chain has as many."""
+    async with world.db.transaction() as session:
+        query = "SELECT t.nonce, count(a.hash) FROM transactions t JOIN attempts a ON a.transaction_id = t.id GROUP BY 1"
+        rows = sorted((await session.execute(text(query))).tuples())
+    nonces = [nonce for nonce, _ in rows]
+    assert nonces == list(range(nonces[0], nonces[0] + len(nonces)))
+    assert {attempts for _, attempts in rows} == {1}
+    count = rpc(world.settings.rpc_url, "eth_getTransactionCount", checksum(world.signer), "latest")
+    assert int(count, 16) == nonces[-1] + 1

@@ -1,0 +1,77 @@
+"""Ids that sort by time, and DB transactions."""
+
+import asyncio
+import time
+from uuid import RFC_4122, UUID
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from service import db as database
+from service.db import Database, new_id
+
+
+def test_an_id_is_a_version_7_uuid_of_now() -> None:
+    before = time.time_ns() // 1_000_000
+    made = new_id()
+    after = time.time_ns() // 1_000_000
+    assert (made.version, made.variant) == (7, RFC_4122)
+    assert before <= made.int >> 80 <= after
+
+
+def test_ids_sort_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[UUID] = []
+    for milliseconds in (1, 2, 0xFFFF, 0x1_0000, 2**40, 2**47):
+        monkeypatch.setattr(database.time, "time_ns", lambda at=milliseconds: at * 1_000_000)
+        made.append(new_id())
+    assert made == sorted(made)
+    assert [str(each) for each in made] == sorted(str(each) for each in made)
+
+
+def test_ids_of_one_instant_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database.time, "time_ns", lambda: 0)
+    assert len({new_id() for _ in range(2_000)}) == 2_000
+
+
+@pytest.mark.parametrize(("bits", "low"), [(0, 0), (2**74 - 1, 2**62 - 1)])
+def test_randomness_leaves_version_and_time_alone(bits: int, low: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database.secrets, "randbits", lambda count: bits)
+    monkeypatch.setattr(database.time, "time_ns", lambda: 5_000_000)
+    made = new_id()
+    assert (made.version, made.variant, made.int >> 80, made.int & (2**62 - 1)) == (7, RFC_4122, 5, low)
+
+
+async def test_a_db_transaction_is_undone_by_any_exception(db: Database) -> None:
+    async with db.transaction() as session:
+        await session.execute(text("CREATE TABLE notes (line text)"))
+    for failure in (RuntimeError, asyncio.CancelledError):
+        with pytest.raises(failure):
+            async with db.transaction() as session:
+                await session.execute(text("INSERT INTO notes VALUES ('lost')"))
+                raise failure
+    async with db.read() as connection:
+        assert await (await connection.execute("SELECT count(*) FROM notes")).fetchone() == (0,)
+
+
+async def test_a_read_sees_one_state_and_writes_nothing(db: Database) -> None:
+    async with db.transaction() as session:
+        await session.execute(text("CREATE TABLE notes (amount numeric)"))
+    async with db.read() as connection:
+        assert await (await connection.execute("SELECT count(*) FROM notes")).fetchone() == (0,)
+        async with db.transaction() as session:
+            await session.execute(text("INSERT INTO notes VALUES (115792089237316195423570985008687907853)"))
+        assert await (await connection.execute("SELECT count(*) FROM notes")).fetchone() == (0,)
+    async with db.read() as connection:
+        row = await (await connection.execute("SELECT amount FROM notes")).fetchone()
+        assert row == (115792089237316195423570985008687907853,)
+        assert type(row[0]) is int
+        with pytest.raises(Exception, match="read-only"):
+            await connection.execute("INSERT INTO notes VALUES (1)")
+
+
+async def test_an_error_does_not_tell_the_parameters(db: Database) -> None:
+    with pytest.raises(DBAPIError) as raised:
+        async with db.transaction() as session:
+            await session.execute(text("SELECT CAST(:given AS text) FROM nowhere"), {"given": "a caller's secret"})
+    assert "a caller's secret" not in str(raised.value)
