@@ -1,15 +1,17 @@
 """A local Postgres and a local chain, started for this machine alone and stopped again."""
 
+import gzip
+import json
 import os
 import re
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +22,13 @@ LOCAL = ROOT / ".local"
 
 START_TIMEOUT_S = 30
 STOP_TIMEOUT_S = 10
+STATES_KEPT = 512
+"""Past blocks at which a chain still knows every balance."""
+
+LISTENING = r"Listening on [^\s]*:(\d+)"
+
+HOST = "scripts.host"
+"""The module that the four processes are forked from; told by their command lines."""
 
 T = TypeVar("T")
 
@@ -47,6 +56,12 @@ def wait_for(question: Callable[[], T | None], *, what: str, timeout_s: float = 
     raise TimeoutError(f"{what} did not come within {timeout_s:g} s")
 
 
+def epitaph(name: str, code: int, log: Path) -> str:
+    """What is told of a process that ended by itself."""
+    tail = "\n".join(log.read_text(errors="replace").splitlines()[-12:])
+    return f"{name} ended with code {code}; its log {log} ends with:\n{tail}"
+
+
 @dataclass(slots=True)
 class Child:
     """A process of ours with its log in a file: a pipe that nobody reads would stop it at 64 KiB."""
@@ -59,8 +74,7 @@ class Child:
         """Raise ProcessDied when it has ended."""
         code = self.process.poll()
         if code is not None:
-            tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-12:])
-            raise ProcessDied(f"{self.name} ended with code {code}; its log {self.log} ends with:\n{tail}")
+            raise ProcessDied(epitaph(self.name, code, self.log))
 
     def ask(self, pattern: str) -> str | None:
         """The first group of a pattern in its log, once it is there."""
@@ -118,17 +132,54 @@ class Anvil:
     child: Child
     url: str
 
+    def ask(self, method: str, *params: Any) -> Any:
+        """One JSON-RPC question.
+
+        Raises:
+            RuntimeError: the chain refused it.
+            OSError: the chain does not answer.
+        """
+        return ask_chain(self.url, method, *params)
+
+    def save(self, file: Path) -> None:
+        """Write the chain's state, for `--load-state`."""
+        save_chain(self.url, file)
+
     def stop(self) -> None:
-        """End it; it saves its state first where it was told to."""
+        """End it."""
         self.child.stop()
+
+
+def ask_chain(url: str, method: str, *params: Any) -> Any:
+    """One JSON-RPC question to a chain.
+
+    Raises:
+        RuntimeError: the chain refused it.
+        OSError: the chain does not answer.
+    """
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
+    request = urllib.request.Request(url, body, {"content-type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as response:
+        answer = json.load(response)
+    if "error" in answer:
+        raise RuntimeError(f"{method}: {answer['error']['message']}")
+    return answer["result"]
+
+
+def save_chain(url: str, file: Path) -> None:
+    """Write a chain's blocks and kept states in one step: anvil's own dump may be cut in the middle."""
+    packed = ask_chain(url, "anvil_dumpState", True)
+    part = file.with_name(f"{file.name}.{os.getpid()}")
+    part.write_bytes(gzip.decompress(bytes.fromhex(packed[2:])))
+    part.replace(file)
 
 
 def start_anvil(log: Path, *options: str, port: int = 0) -> Anvil:
     """Start a chain; port 0 takes a free one. History is pruned: kept whole, it writes gigabytes."""
-    command = [anvil_path(), "--port", str(port), "--prune-history", "512", *options]
+    command = [anvil_path(), "--port", str(port), "--prune-history", str(STATES_KEPT), *options]
     child = spawn("anvil", command, log=log)
     try:
-        bound = wait_for(lambda: child.ask(r"Listening on [^\s]*:(\d+)"), what="anvil")
+        bound = wait_for(lambda: child.ask(LISTENING), what="anvil")
     except BaseException:
         child.stop()
         raise
@@ -164,9 +215,58 @@ def start_postgres(data: Path, *, throw_away: bool = False) -> Postgres:
     return Postgres(server, str(server.get_uri()))
 
 
-def python() -> str:
-    """The interpreter that has the service installed."""
-    return sys.executable
+def stop_leftovers(folder: Path, *, chain_state: Path | None = None) -> list[str]:
+    """End what an earlier run on a folder left behind when it was killed; the names of what was ended.
+
+    Only for whoever holds the folder's lock, or knows that nobody else will use it.
+
+    Args:
+        chain_state: where the state of a chain that still runs is saved first.
+    """
+    left = list(_running(folder))
+    for name, pid in left:
+        if name == "anvil" and chain_state is not None:
+            port = re.search(LISTENING, (folder / "logs" / "anvil.log").read_text(errors="replace"))
+            with suppress(OSError, RuntimeError):
+                save_chain(f"http://127.0.0.1:{port[1] if port else 0}", chain_state)
+        with suppress(ProcessLookupError):
+            # Postgres takes SIGINT for "now, in good order"; SIGTERM lets it wait for its clients.
+            os.kill(pid, signal.SIGINT if name == "postgres" else signal.SIGTERM)
+    try:
+        wait_for(lambda: None if any(_running(folder)) else True, what="the end of an earlier run", timeout_s=10)
+    except TimeoutError:
+        for _, pid in _running(folder):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    # Both name processes that are gone; a number that another process has by now would be believed.
+    for name in (".handle_pids.json", "postmaster.pid"):
+        (folder / "postgres" / name).unlink(missing_ok=True)
+    return [name for name, _ in left]
+
+
+def _running(folder: Path) -> Iterator[tuple[str, int]]:
+    """Processes that were started for a folder, by what their command lines say."""
+    for pid, words in _command_lines():
+        if pid == os.getpid() or not any(word == str(folder) or word.startswith(f"{folder}/") for word in words):
+            continue
+        name = Path(words[0]).name
+        if name in ("anvil", "postgres"):
+            yield name, pid
+        elif HOST in words:
+            yield "services", pid
+
+
+def _command_lines() -> Iterator[tuple[int, list[str]]]:
+    if Path("/proc/self/cmdline").exists():
+        for entry in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+                yield int(entry.name), words
+        return
+    listed = subprocess.run(["ps", "-axww", "-o", "pid=,command="], capture_output=True, text=True, check=True)
+    for line in listed.stdout.splitlines():
+        number, *words = line.split()
+        yield int(number), words or [""]
 
 
 @contextmanager

@@ -1,21 +1,27 @@
 """The whole system on this machine: Postgres, a chain, and the four processes. For devnet, demo and flow tests."""
 
-import asyncio
 import base64
 import json
 import os
 import secrets
+import select
+import shutil
+import signal
 import socket
+import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from scripts import local
-from scripts.local import Anvil, Child, Postgres
+from scripts.local import Anvil, Child, Postgres, ProcessDied
 
 CHAIN_ID = 31337
 PROCESSES = ("api", "sender", "indexer", "dispatcher")
@@ -26,6 +32,8 @@ DEV_KEYS = (
     "5de4111afa1a4b94908f83103eb1f1706367c2e68ca870fc3fb9a804cdab365a",
 )
 """anvil's own accounts, from its public test mnemonic: worth nothing anywhere."""
+
+ANSWER_TIMEOUT_S = 60
 
 Report = Callable[[str], None]
 
@@ -39,61 +47,180 @@ def free_port() -> int:
 
 
 @dataclass(slots=True)
+class Host:
+    """Our end of the line to scripts/host.py, which forks the four processes."""
+
+    child: Child
+    _heard: bytes = b""
+
+    def ask(self, do: str, **asked: Any) -> Any:
+        """Have something done, and wait for it.
+
+        Raises:
+            ProcessDied: the host is gone, or could not do it; the message carries the end of its log.
+        """
+        assert self.child.process.stdin is not None
+        with suppress(BrokenPipeError):
+            self.child.process.stdin.write(json.dumps({"do": do, **asked}).encode() + b"\n")
+            self.child.process.stdin.flush()
+        answer = json.loads(self._line())
+        if "error" in answer:
+            tail = self.child.log.read_text(errors="replace")[-2_000:]
+            raise ProcessDied(f"{do} failed: {answer['error']}\n{tail}")
+        return answer["ok"]
+
+    def _line(self) -> bytes:
+        assert self.child.process.stdout is not None
+        end_s = time.monotonic() + ANSWER_TIMEOUT_S
+        while b"\n" not in self._heard:
+            if not select.select([self.child.process.stdout], [], [], 0.1)[0]:
+                if time.monotonic() > end_s:
+                    raise TimeoutError("the parent of the processes does not answer")
+                continue
+            more = os.read(self.child.process.stdout.fileno(), 65_536)
+            if not more:
+                self.child.process.wait()
+                self.child.check()
+            self._heard += more
+        line, self._heard = self._heard.split(b"\n", 1)
+        return line
+
+    def stop(self) -> None:
+        """End it and all that it forked."""
+        if self.child.process.poll() is None:
+            with suppress(ProcessDied, TimeoutError, OSError):
+                self.ask("end")
+        self.child.stop()
+        for pipe in (self.child.process.stdin, self.child.process.stdout):
+            if pipe is not None:
+                with suppress(OSError):
+                    pipe.close()
+
+
+@dataclass(slots=True)
+class Process:
+    """One of the four."""
+
+    name: str
+    pid: int
+    log: Path
+    host: Host
+
+    @property
+    def code(self) -> int | None:
+        """How it ended, a negative number being a signal; None while it runs."""
+        ended: int | None = self.host.ask("codes").get(self.name)
+        return ended
+
+    def check(self) -> None:
+        """Raise ProcessDied when it has ended."""
+        code = self.code
+        if code is not None:
+            raise ProcessDied(local.epitaph(self.name, code, self.log))
+
+    def stop(self) -> None:
+        """End it: politely, then for sure."""
+        self.host.ask("stop", names=[self.name])
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        local.wait_for(lambda: self.code, what=f"the end of {self.name}")
+
+
+@dataclass(slots=True)
 class Stack:
-    """A running system. `stop` ends all that was started."""
+    """A running system. `stop` ends all that was started, and removes the folder if it is to be thrown away."""
 
     folder: Path
     finality: str = "depth:8"
     block_time_s: float = 1.0
+    throw_away: bool = False
     settings: dict[str, str] = field(default_factory=dict)
     postgres: Postgres | None = None
     anvil: Anvil | None = None
-    processes: dict[str, Child] = field(default_factory=dict)
+    host: Host | None = None
+    processes: dict[str, Process] = field(default_factory=dict)
     api_url: str = ""
+    _booting: Future[Postgres] | None = None
 
     @property
     def logs(self) -> Path:
         """Where the processes write."""
         return self.folder / "logs"
 
+    @property
+    def chain_state(self) -> Path:
+        """Where the chain is kept between runs."""
+        return self.folder / "chain.json"
+
     def start(self, report: Report, *, port: int = 0, chain_port: int = 0) -> None:
         """Start everything and wait until the API answers; `report` hears what is going on."""
+        self.folder = self.folder.resolve()
         self.logs.mkdir(parents=True, exist_ok=True)
-        report("starting Postgres")
-        self.postgres = local.start_postgres(self.folder / "postgres")
-        report("starting the chain")
+        report("starting Postgres and the chain")
+        self._start_host()
+        pool = ThreadPoolExecutor(1)
+        self._booting = pool.submit(local.start_postgres, self.folder / "postgres")
+        pool.shutdown(wait=False)
         self.start_anvil(chain_port)
-        self.settings = self._settings(port or free_port())
+        self.postgres = self._booting.result()
+        report("preparing tables, signer, factory and key")
+        assert self.host is not None
+        given = self._settings(port or free_port())
+        prepared = self.host.ask("prepare", settings=given, signer_key=DEV_KEYS[0], throw_away=self.throw_away)
+        self.settings = prepared["settings"]
         self.api_url = f"http://127.0.0.1:{self.settings['MUNIMENT_API_PORT']}"
-        report("preparing database, keys and factory")
-        self._prepare()
         report("starting api, sender, indexer and dispatcher")
         for name in PROCESSES:
             self.start_process(name)
         self.wait_until_ready()
 
     def start_anvil(self, port: int = 0) -> None:
-        """Start the chain, with the state that it had when it was stopped."""
-        options = ["--chain-id", str(CHAIN_ID), "--state", str(self.folder / "chain.json")]
+        """Start the chain, with the state that it had when it was last saved."""
+        options = ["--chain-id", str(CHAIN_ID), "--cache-path", str(self.folder / "anvil")]
+        if self.chain_state.exists():
+            options += ["--load-state", str(self.chain_state)]
         if self.block_time_s:
             options += ["--block-time", f"{self.block_time_s:g}", "--mixed-mining"]
         self.anvil = local.start_anvil(self.logs / "anvil.log", *options, port=port)
 
-    def start_process(self, name: str) -> None:
-        """Start one of the four."""
-        command = [sys.executable, "-m", "service.cli", name]
-        self.processes[name] = local.spawn(name, command, log=self.logs / f"{name}.log", env=self.environment())
+    def save_chain(self) -> None:
+        """Keep the chain's state for the next start."""
+        assert self.anvil is not None
+        self.anvil.save(self.chain_state)
+
+    def start_process(self, name: str, *arguments: str, **settings: str) -> Process:
+        """Start a `muniment` command: one of the four, or another under a name of its own."""
+        assert self.host is not None
+        pid = self.host.ask("start", name=name, arguments=list(arguments) or [name], settings=settings)["pid"]
+        process = Process(name, pid, self.logs / f"{name}.log", self.host)
+        if name in PROCESSES:
+            self.processes[name] = process
+        return process
+
+    def run(self, *arguments: str) -> tuple[int, str]:
+        """Run a `muniment` command to its end; its exit code and all that it wrote."""
+        process = self.start_process(arguments[0], *arguments)
+        code = local.wait_for(lambda: process.code, what=f"muniment {arguments[0]}", timeout_s=60)
+        return code, process.log.read_text()
 
     def environment(self) -> Mapping[str, str]:
-        """What the processes run with: this shell's variables but for its own settings, and ours."""
+        """What a `muniment` command of this system runs with, besides this shell's other variables."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("MUNIMENT_")}
         return {**inherited, **self.settings}
 
     def check(self) -> None:
-        """Raise ProcessDied when a process has ended."""
+        """Raise ProcessDied when a process has ended that should run."""
         assert self.anvil is not None
-        for child in (self.anvil.child, *self.processes.values()):
-            child.check()
+        assert self.host is not None
+        self.anvil.child.check()
+        self.host.child.check()
+        codes = self.host.ask("codes")
+        for name, process in self.processes.items():
+            if name in codes:
+                raise ProcessDied(local.epitaph(name, codes[name], process.log))
 
     def wait_until_ready(self) -> None:
         """Wait until the API answers and the mirror is level."""
@@ -120,26 +247,44 @@ class Stack:
 
     def stop(self) -> None:
         """End every process that was started."""
-        for name in reversed(PROCESSES):
-            if name in self.processes:
-                self.processes[name].process.terminate()
-        for child in self.processes.values():
-            child.stop()
+        if self.host is not None:
+            self.host.stop()
         if self.anvil is not None:
+            if not self.throw_away:
+                with suppress(OSError, RuntimeError):
+                    self.save_chain()
             self.anvil.stop()
-        if self.postgres is not None:
-            self.postgres.stop()
+        if self._booting is not None and self._booting.exception() is None:
+            self._booting.result().stop()
+        if self.throw_away:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _start_host(self) -> None:
+        log = self.logs / "host.log"
+        command: Sequence[str] = [sys.executable, "-m", local.HOST, str(self.folder)]
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=output,
+                cwd=local.ROOT,
+                start_new_session=True,
+            )
+        self.host = Host(Child("host", process, log))
 
     def _settings(self, port: int) -> dict[str, str]:
         assert self.postgres is not None
         assert self.anvil is not None
         secrets_file = self.folder / "secrets.json"
         if not secrets_file.exists():
-            secrets_file.touch(mode=0o600)
-            secrets_file.write_text(json.dumps(_fresh_secrets()))
+            part = secrets_file.with_suffix(".part")
+            part.touch(mode=0o600)
+            part.write_text(json.dumps(_fresh_secrets()))
+            part.replace(secrets_file)
         return {
             **json.loads(secrets_file.read_text()),
-            "MUNIMENT_DATABASE_URL": os.environ.get("MUNIMENT_DATABASE_URL") or self.postgres.url,
+            "MUNIMENT_DATABASE_URL": self.postgres.url,
             "MUNIMENT_RPC_URL": self.anvil.url,
             "MUNIMENT_CHAIN_ID": str(CHAIN_ID),
             "MUNIMENT_FINALITY": self.finality,
@@ -148,50 +293,6 @@ class Stack:
             "MUNIMENT_POLL_INTERVAL_S": "0.1",
             "MUNIMENT_RESEND_AFTER_S": "2",
         }
-
-    def _prepare(self) -> None:
-        """Once: tables, signer, factory, issuer and key. Again: tables alone."""
-        from service import factory, migrate
-        from service.access import commands
-        from service.addresses import checksum
-        from service.app import open_chain
-        from service.db import Database
-        from service.keys import signers
-        from service.keys.signers import Keystore
-        from service.settings import Settings
-
-        settings = Settings.model_validate(
-            {name.removeprefix("MUNIMENT_").lower(): value for name, value in self.settings.items()}
-        )
-        migrate.upgrade(settings.database_url)
-        keystore_dir, password = settings.keystore_dir, settings.keystore_password
-        if not keystore_dir.exists():
-            signers.store(keystore_dir, password, bytes.fromhex(DEV_KEYS[0]), kdf_iterations=10_000)
-        keystore = Keystore.open(keystore_dir, password)
-        (signer,) = keystore.addresses
-
-        async def prepare() -> None:
-            db, chain = Database(settings.database_url, role=None, connections_max=2), open_chain(settings)
-            await db.open()
-            try:
-                await factory.deploy(db, chain, keystore, signer, lease_ttl_s=settings.lease_ttl_s)
-                async with db.transaction() as session:
-                    if await commands.create_issuer(session, name="Harbour Estates", signer=signer):
-                        key = await commands.create_key(
-                            session,
-                            issuer="Harbour Estates",
-                            caller="devnet",
-                            environment="test",
-                            pepper=settings.api_key_pepper,
-                        )
-                        (self.folder / "api-key").touch(mode=0o600)
-                        (self.folder / "api-key").write_text(key.text)
-            finally:
-                await chain.close()
-                await db.close()
-
-        asyncio.run(prepare())
-        self.settings["MUNIMENT_FACTORY_ADDRESS"] = checksum(factory.address_for(signer))
 
 
 def _fresh_secrets() -> dict[str, str]:

@@ -1,5 +1,6 @@
 """The API: every route, on one Postgres and one chain."""
 
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -25,9 +26,14 @@ Amounts are decimal strings of base units. A read says which block it describes,
 Failures are [problems](/problems) (RFC 9457)."""
 
 
-def open_chain(settings: Settings) -> Chain:
+SIMULATION_TIMEOUT_S = 3.0
+"""A caller waits no longer than this for a node that hangs; then the request is accepted unsimulated."""
+
+
+def open_chain(settings: Settings, *, timeout_max_s: float = math.inf) -> Chain:
     """The way to the node that the settings name."""
-    node = Node(settings.rpc_url, timeout_s=settings.node_timeout_s, batch_max=settings.node_batch_max)
+    timeout_s = min(settings.node_timeout_s, timeout_max_s)
+    node = Node(settings.rpc_url, timeout_s=timeout_s, batch_max=settings.node_batch_max)
     return Chain(node, chain_id=settings.chain_id, finality=Finality.parse(settings.finality))
 
 
@@ -37,7 +43,7 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         db = Database(settings.database_url, role="muniment_api", connections_max=settings.api_connections_max)
-        chain = open_chain(settings)
+        chain = open_chain(settings, timeout_max_s=SIMULATION_TIMEOUT_S)
         await db.open()
         app.state.db, app.state.settings = db, settings
         app.state.ledger = Ledger(db, chain, settings.factory, settings.key_encryption_key)

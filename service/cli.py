@@ -260,14 +260,17 @@ def create_issuer(
 ) -> None:
     """Add an issuer."""
     from service.access import commands
+    from service.keys.signers import Keystore
 
-    address = _address(signer)
+    settings, address = read_settings(), _address(signer)
+    if address not in Keystore.open(settings.keystore_dir, settings.keystore_password).addresses:
+        raise Refused(f"the keystore holds no key for {checksum(address)}: make one with `muniment signers create`")
 
     async def work(db: Any) -> bool:
         async with db.transaction() as session:
             return await commands.create_issuer(session, name=name, signer=address)
 
-    if not _with_database(read_settings(), work):
+    if not _with_database(settings, work):
         raise Refused(f"there is an issuer {name!r} already")
     out.print(f"issuer {name!r} created")
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import uvicorn
 
 from service import telemetry
-from service.app import create_app, open_chain
+from service.app import SIMULATION_TIMEOUT_S, create_app, open_chain
 from service.chain.node import NodeRefused, NodeUnavailable
 from service.chain.reader import Chain
 from service.db import Database
@@ -24,6 +24,7 @@ def api(settings: Settings) -> None:
     """Serve HTTP until SIGTERM or SIGINT."""
     telemetry.start("api")
     assert settings.factory  # told at start, not at the first request
+    asyncio.run(_refuse_wrong_chain(settings))
     uvicorn.run(
         create_app(settings),
         host=settings.api_host,
@@ -35,6 +36,17 @@ def api(settings: Settings) -> None:
         server_header=False,
         date_header=True,
     )
+
+
+async def _refuse_wrong_chain(settings: Settings) -> None:
+    """A node of another chain ends the process at once; one that is silent does not."""
+    chain = open_chain(settings, timeout_max_s=SIMULATION_TIMEOUT_S)
+    try:
+        await chain.check()
+    except (NodeUnavailable, NodeRefused):
+        logger().warning("node_silent")
+    finally:
+        await chain.close()
 
 
 async def sender(settings: Settings) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import os
 import signal
 import socket
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -49,6 +50,7 @@ class Lease:
     ttl_s: float
     holder: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}")
     epoch: int | None = None
+    renewed_s: float = 0.0
 
     async def take(self, db: Database) -> bool:
         """Take the lease when it is free or expired; True when it is held now."""
@@ -83,6 +85,13 @@ class Lease:
         if held is None:
             self.epoch = None
             raise LeaseLost(f"the lease {self.name!r} passed to another worker")
+        self.renewed_s = time.monotonic()
+
+    async def keep(self, db: Database) -> None:
+        """Renew a held lease that no step has renewed for a while, so that an idle worker stays in its place."""
+        if self.epoch is not None and time.monotonic() - self.renewed_s > self.ttl_s / 3:
+            async with db.transaction() as session:
+                await self.hold(session)
 
     async def release(self, db: Database) -> None:
         """Let a standby take over at once."""
@@ -132,6 +141,7 @@ async def run(
                 log.info("lease_taken", epoch=lease.epoch)
             if lease.epoch is not None and await step(lease) > 0:
                 pause_s = 0.0
+            await lease.keep(db)
             failures = 0
         except LeaseLost:
             log.warning("lease_lost")

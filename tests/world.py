@@ -190,9 +190,7 @@ class World:
         """Another issuer's API key."""
         async with self.db.transaction() as session:
             await access.create_issuer(session, name=name, signer=self.signer)
-            made = await access.create_key(
-                session, issuer=name, caller="tests", environment="test", pepper=PEPPER
-            )
+            made = await access.create_key(session, issuer=name, caller="tests", environment="test", pepper=PEPPER)
         return made.text
 
 

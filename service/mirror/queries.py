@@ -280,6 +280,11 @@ WHERE contract_id = %(contract_id)s AND account = %(account)s AND from_block <= 
 ORDER BY from_block DESC LIMIT 1
 """
 
+LAST_CHANGE = """
+SELECT block_number FROM mirror.transfers
+WHERE contract_id = %(contract_id)s AND canonical ORDER BY block_number DESC, log_index DESC LIMIT 1
+"""
+
 HOLDINGS_NOW = """
 SELECT account, amount FROM mirror.holdings
 WHERE contract_id = %(contract_id)s AND account > %(after)s AND to_block IS NULL AND canonical AND amount > 0
@@ -359,14 +364,8 @@ async def holder_count(connection: ReadConnection, *, contract_id: int, block: i
 
 async def _changed_after(connection: ReadConnection, contract_id: int, block: int) -> bool:
     # Every change of a holding is a transfer.
-    row = await _one(
-        connection,
-        """SELECT EXISTS (SELECT FROM mirror.transfers
-        WHERE contract_id = %(contract_id)s AND block_number > %(block)s AND canonical)""",
-        {"contract_id": contract_id, "block": block},
-    )
-    assert row is not None
-    return bool(row[0])
+    row = await _one(connection, LAST_CHANGE, {"contract_id": contract_id})
+    return row is not None and int(row[0]) > block
 
 
 async def account_holdings_page(

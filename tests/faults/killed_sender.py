@@ -81,12 +81,13 @@ async def main(kill_at: int) -> None:
     settings = read_settings()
     points = Points(kill_at)
     db = KillableDatabase(settings.database_url, role="muniment_sender", connections_max=2)
-    chain = KillableChain(Node(settings.rpc_url), chain_id=settings.chain_id, finality=Finality.parse(settings.finality))
+    chain = KillableChain(
+        Node(settings.rpc_url), chain_id=settings.chain_id, finality=Finality.parse(settings.finality)
+    )
     db.points = chain.points = points
     keystore = Keystore.open(settings.keystore_dir, settings.keystore_password)
     lease = MarkingLease(lease_name(settings.chain_id), ttl_s=LEASE_TTL_S)
-    while not await lease.take(db):
-        await asyncio.sleep(0.05)
+    assert await lease.take(db), "the lease is taken"
     sender = Sender(db, chain, keystore, settings.sender_transactions_max, settings.resend_after_s)
     for _ in range(ROUNDS):
         while await sender.step(lease):

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import text
@@ -16,7 +17,7 @@ POINTS_MAX = 40
 
 def environment(world: World) -> dict[str, str]:
     """The settings of the world, for a process of its own."""
-    given = {**os.environ, "PYTHONPATH": os.getcwd()}
+    given = {**os.environ, "PYTHONPATH": str(Path.cwd())}
     for name in type(world.settings).model_fields:
         value: Any = getattr(world.settings, name)
         secret = getattr(value, "get_secret_value", None)
@@ -35,19 +36,15 @@ def run_sender(world: World, kill_at: int) -> int:
 
 async def test_one_effect_each_wherever_the_sender_is_killed(world: World) -> None:
     token_id, holder = await world.token(), await world.account()
-    for name in list(world.leases):
-        await world.leases.pop(name).release(world.db)
+    await give_up_leases(world)
     minted, kills = 0, 0
     for kill_at in range(POINTS_MAX):
         asked = [(await world.mint(token_id, holder, 1)).json()["id"] for _ in range(2)]
         killed = run_sender(world, kill_at) == -9
         kills += killed
-        if killed:
-            assert run_sender(world, POINTS_MAX) == 0
         minted += 2
-        await world.index()
-        await world.settle()
-        assert [(await world.operation(id))["status"] for id in asked] == ["succeeded", "succeeded"], kill_at
+        await take_over(world)
+        assert [(await world.operation(each))["status"] for each in asked] == ["succeeded", "succeeded"], kill_at
         assert await world.holding(token_id, holder) == minted, f"killed at point {kill_at}"
         if not killed:
             break
@@ -55,11 +52,27 @@ async def test_one_effect_each_wherever_the_sender_is_killed(world: World) -> No
     await assert_dense(world)
 
 
+async def give_up_leases(world: World) -> None:
+    """Let another process work."""
+    for name in list(world.leases):
+        await world.leases.pop(name).release(world.db)
+
+
+async def take_over(world: World) -> None:
+    """What a warm spare does once the dead sender's lease has run out."""
+    async with world.db.transaction() as session:
+        await session.execute(text("UPDATE leases SET expires_at = now()"))
+    await world.finish()
+    await give_up_leases(world)
+
+
 async def assert_dense(world: World) -> None:
     """No nonce is missing or doubled, one attempt each, and the chain has as many."""
     async with world.db.transaction() as session:
-        query = "SELECT t.nonce, count(a.hash) FROM transactions t JOIN attempts a ON a.transaction_id = t.id GROUP BY 1"
-        rows = sorted((await session.execute(text(query))).tuples())
+        query = (
+            "SELECT t.nonce, count(a.hash) FROM transactions t JOIN attempts a ON a.transaction_id = t.id GROUP BY 1"
+        )
+        rows = sorted(tuple(row) for row in await session.execute(text(query)))
     nonces = [nonce for nonce, _ in rows]
     assert nonces == list(range(nonces[0], nonces[0] + len(nonces)))
     assert {attempts for _, attempts in rows} == {1}

@@ -16,8 +16,8 @@ from tests.mirror.world import Ledger, Mirror, database, way_to
 T = TypeVar("T")
 
 FLOWS = settings(
-    max_examples=30,
-    stateful_step_count=20,
+    max_examples=20,
+    stateful_step_count=16,
     deadline=None,
     derandomize=True,
     phases=[Phase.generate],  # a chain keeps what an example did to it, so a failure does not shrink

@@ -129,7 +129,7 @@ async def test_a_revert_in_a_block_fails_the_operation_with_the_contracts_own_er
     world.mine()
     rpc(world.settings.rpc_url, "evm_setAutomine", True)
     await world.finish()
-    statuses = [await world.operation(id) for id in asked]
+    statuses = [await world.operation(each) for each in asked]
     assert [each["status"] for each in statuses] == ["succeeded", "failed"]
     assert statuses[1]["problem"]["revert"]["name"] == "ERC20InsufficientBalance"
     assert statuses[1]["transaction"]["status"] == "reverted"
@@ -172,9 +172,7 @@ async def test_a_call_to_an_address_without_code_is_refused(world: World, mintin
     assert chain_count(world) == before
 
 
-async def test_a_nonce_that_someone_else_spent_is_not_given_out_again(
-    world: World, minting: tuple[str, str]
-) -> None:
+async def test_a_nonce_that_someone_else_spent_is_not_given_out_again(world: World, minting: tuple[str, str]) -> None:
     token_id, holder = minting
     rpc(world.settings.rpc_url, "anvil_setNonce", checksum(world.signer), hex(chain_count(world) + 3))
     accepted = (await world.mint(token_id, holder, 4)).json()["id"]

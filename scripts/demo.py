@@ -1,0 +1,124 @@
+"""Tell the story of one asset on a real system, and check every number shown against the chain.
+
+Postgres, a chain and the four processes run in a throw-away folder; all of it is gone afterwards. Exit 0 when every
+number agrees, 1 when one does not or something failed.
+"""
+
+import argparse
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, NoReturn
+
+from scripts.local import NotInstalled, ProcessDied
+from scripts.stack import Stack
+
+if TYPE_CHECKING:
+    from scripts.opinion import Opinion
+
+BLOCK_TIME_S = 1.0
+FINALITY = "depth:12"
+
+
+class Interrupted(BaseException):
+    """Ctrl-C, or a request to end."""
+
+
+def interrupt(number: int, frame: object) -> NoReturn:
+    """End in good order; a second signal changes nothing."""
+    del frame
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, signal.SIG_IGN)
+    raise Interrupted(number)
+
+
+def arguments() -> argparse.Namespace:
+    """What was asked for on the command line."""
+    parser = argparse.ArgumentParser(
+        prog="scripts/demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", action="store_true", help="end with one line of JSON: the verdict")
+    parser.add_argument("--no-color", action="store_true", help="plain text, as with NO_COLOR in the environment")
+    return parser.parse_args()
+
+
+def tell(stack: Stack, *, plain: bool) -> "tuple[bool, Opinion]":
+    """Boot, tell and judge."""
+    start_s = time.monotonic()
+    pool = ThreadPoolExecutor(1)
+    # web3 takes over a second to import: meanwhile the system boots.
+    importing = pool.submit(_import_web3)
+    pool.shutdown(wait=False)
+    from rich.console import Console
+
+    console = Console(no_color=plain or None, width=None if sys.stdout.isatty() else 110, highlight=False)
+    console.print("[bold]Muniment[/bold]: one asset, from its registration to the proof")
+    with console.status("starting") as status:
+
+        def report(what: str) -> None:
+            status.update(what)
+            if not console.is_terminal:
+                console.print(f"[dim]{time.monotonic() - start_s:4.1f} s  {what}[/dim]")
+
+        stack.start(report)
+        opinion_module = importing.result()
+    from scripts import story
+    from scripts.client import Client
+
+    took_s = time.monotonic() - start_s
+    console.print(f"[green]•[/green] Postgres, a chain, api, sender, indexer and dispatcher run after {took_s:.1f} s")
+    opinion: Opinion = opinion_module.ask(stack.settings["MUNIMENT_RPC_URL"])
+    story.Story(console, Client(stack.api_url, stack.api_key()), stack, opinion).tell()
+    agrees = story.verdict(console, opinion)
+    console.print(f"[dim]told in {time.monotonic() - start_s:.1f} s[/dim]")
+    return agrees, opinion
+
+
+def _import_web3() -> ModuleType:
+    from scripts import opinion
+
+    return opinion
+
+
+def main() -> int:
+    """Tell the story; the exit status."""
+    asked = arguments()
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, interrupt)
+    start_s = time.monotonic()
+    stack = Stack(
+        Path(tempfile.mkdtemp(prefix="muniment-demo-")), finality=FINALITY, block_time_s=BLOCK_TIME_S, throw_away=True
+    )
+    try:
+        agrees, opinion = tell(stack, plain=asked.no_color)
+    except Interrupted as interrupted:
+        print("interrupted; everything is stopped and removed", file=sys.stderr)
+        return 128 + int(interrupted.args[0])
+    except (NotInstalled, ProcessDied, TimeoutError, RuntimeError) as error:
+        print(f"the demo failed: {error}", file=sys.stderr)
+        return 1
+    finally:
+        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(each, signal.SIG_IGN)
+        stack.stop()
+    if asked.json:
+        rows = opinion.rows
+        told = {
+            "agrees": agrees,
+            "compared": len(rows),
+            "differences": [row._asdict() for row in rows if not row.agrees],
+            "took_s": round(time.monotonic() - start_s, 1),
+        }
+        print(json.dumps(told))
+    return 0 if agrees else 1
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("PYTHONUNBUFFERED", "1")
+    sys.exit(main())

@@ -1,0 +1,148 @@
+"""One issuer never reads, touches or even notices what another has."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+from fastapi.routing import iter_route_contexts
+
+from tests.web.answers import problem
+from tests.world import World
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+UNKNOWN_ID = "0199f6b1-11aa-7c35-8a53-2f6f1a8f5d01"
+UNKNOWN_ACCOUNT = "0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC"
+
+
+@dataclass(frozen=True, slots=True)
+class Estates:
+    """Two issuers in one world: what the first has, and the second one's key."""
+
+    world: World
+    key: str  # of the other issuer
+    asset_id: str
+    token_id: str
+    operation_id: str
+    account: str
+    other_token_id: str
+
+    @property
+    def first(self) -> dict[str, str]:
+        """Path parameters that name what the first issuer has."""
+        named = {"asset_id": self.asset_id, "token_id": self.token_id, "operation_id": self.operation_id}
+        return {**named, "address": self.account, "account": self.account}
+
+    @property
+    def nothing(self) -> dict[str, str]:
+        """Path parameters that name nothing."""
+        named = dict.fromkeys(("asset_id", "token_id", "operation_id"), UNKNOWN_ID)
+        return {**named, "address": UNKNOWN_ACCOUNT, "account": UNKNOWN_ACCOUNT}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def estates(shared: World) -> AsyncIterator[Estates]:
+    token_id, account = await shared.token(), await shared.account()
+    minted = await shared.mint(token_id, account, 10)
+    await shared.finish()
+    token = (await shared.get(f"/v1/tokens/{token_id}")).json()
+    key, first_key = await shared.new_issuer("Quay Estates"), shared.key
+    shared.key = key
+    other_token_id = await shared.token()
+    shared.key = first_key
+    yield Estates(shared, key, token["asset_id"], token_id, minted.json()["id"], account, other_token_id)
+
+
+def bodies(named: dict[str, str]) -> dict[str, Any]:
+    """A well-formed body for each route that takes one."""
+    return {
+        "mint": {"to": named["account"], "amount": "1"},
+        "burn": {"from": named["account"], "amount": "1"},
+        "transfer": {"from": named["account"], "to": UNKNOWN_ACCOUNT, "amount": "1"},
+        "pause": {},
+        "unpause": {},
+        "deploy_token": {"asset_id": named["asset_id"], "name": "Quay", "symbol": "QUAY"},
+    }
+
+
+SLUGS = {"asset_id": "asset-not-found", "token_id": "token-not-found", "operation_id": "operation-not-found"}
+
+
+def shape(answer: httpx.Response, named: dict[str, str]) -> bytes:
+    """An answer's status, headers and body with the ids taken out."""
+    told = f"{answer.status_code} {sorted(answer.headers.items())} {answer.text}"
+    for name in named.values():
+        told = told.replace(name, "·")
+    return told.replace(f"'{answer.headers['content-length']}'", "·").encode()
+
+
+async def ask(estates: Estates, method: str, path: str, name: str, named: dict[str, str]) -> httpx.Response:
+    filled = path.format(**named)
+    if method == "GET":
+        return await estates.world.get(filled, key=estates.key)
+    return await estates.world.post(filled, bodies(named)[name], key=estates.key)
+
+
+async def test_what_another_issuer_has_is_not_there_on_any_route(estates: Estates) -> None:
+    asked = 0
+    for route in iter_route_contexts(estates.world.app.routes):
+        path = str(route.path)
+        if not path.startswith("/v1") or ("{" not in path and route.name != "deploy_token"):
+            continue
+        for method in route.methods or ():
+            foreign = await ask(estates, method, path, str(route.name), estates.first)
+            unknown = await ask(estates, method, path, str(route.name), estates.nothing)
+            first_parameter = path.partition("{")[2].partition("}")[0] or "asset_id"
+            problem(foreign, SLUGS.get(first_parameter, "account-not-found"))
+            assert shape(foreign, estates.first) == shape(unknown, estates.nothing), path
+            asked += 1
+    assert asked >= 16
+
+
+@pytest.mark.parametrize(
+    "query", ["", "?at_block=0", "?at_block=1", "?at_block=999999", "?min_block=0", "?limit=1", "?cursor=x"]
+)
+async def test_no_parameter_tells_anothers_token_from_none(estates: Estates, query: str) -> None:
+    for path in ("", "/holders", "/transfers", f"/holders/{UNKNOWN_ACCOUNT}/history"):
+        foreign = await estates.world.get(f"/v1/tokens/{estates.token_id}{path}{query}", key=estates.key)
+        unknown = await estates.world.get(f"/v1/tokens/{UNKNOWN_ID}{path}{query}", key=estates.key)
+        assert foreign.status_code >= 400
+        assert shape(foreign, estates.first) == shape(unknown, estates.nothing)
+
+
+async def test_lists_hold_ones_own_alone(estates: Estates) -> None:
+    for path, mine in (("assets", 1), ("tokens", 1), ("operations", 1), ("accounts", 0)):
+        answer = await estates.world.get(f"/v1/{path}", key=estates.key)
+        assert len(answer.json()["data"]) == mine
+        assert estates.token_id not in answer.text
+    answer = await estates.world.get("/v1/operations", key=estates.key, token_id=estates.token_id)
+    assert answer.json()["data"] == []
+
+
+async def test_ones_own_token_does_not_open_anothers_account(estates: Estates) -> None:
+    body = {"from": estates.account, "to": UNKNOWN_ACCOUNT, "amount": "1"}
+    answer = await estates.world.post(f"/v1/tokens/{estates.other_token_id}/transfer", body, key=estates.key)
+    problem(answer, "account-not-found")
+
+
+async def test_registering_anothers_managed_account_gives_no_use_of_its_key(estates: Estates) -> None:
+    world = estates.world
+    answer = await world.post("/v1/accounts", {"address": estates.account}, key=estates.key)
+    assert answer.status_code == 201
+    assert answer.json()["managed"] is False
+    body = {"from": estates.account, "to": UNKNOWN_ACCOUNT, "amount": "1"}
+    answer = await world.post(f"/v1/tokens/{estates.other_token_id}/transfer", body, key=estates.key)
+    problem(answer, "account-not-managed")
+    for path in ("holdings", "transfers"):
+        answer = await world.get(f"/v1/accounts/{estates.account}/{path}", key=estates.key)
+        assert answer.json()["data"] == []
+
+
+async def test_two_issuers_may_know_the_same_account(estates: Estates) -> None:
+    for key, label in ((estates.key, "theirs"), (estates.world.key, "ours")):
+        body = {"address": UNKNOWN_ACCOUNT, "label": label}
+        assert (await estates.world.post("/v1/accounts", body, key=key)).status_code == 201
+        assert (await estates.world.get(f"/v1/accounts/{UNKNOWN_ACCOUNT}", key=key)).json()["label"] == label

@@ -1,0 +1,111 @@
+"""The questions asked most are answered from an index, however much there is beside the answer."""
+
+from collections.abc import Iterator
+from typing import Any, LiteralString, cast
+
+import psycopg
+import pytest
+from psycopg import sql
+from pydantic import SecretStr
+
+from service.mirror import queries
+
+ACCOUNTS = 2_000
+CHANGES = 10
+
+FILL = f"""
+INSERT INTO mirror.blocks SELECT sha256(n::text::bytea), 1, n, sha256((n - 1)::text::bytea), now(), true
+    FROM generate_series(0, {ACCOUNTS * CHANGES}) AS n;
+INSERT INTO mirror.contracts (chain_id, address) SELECT 1, substr(sha256(n::text::bytea), 1, 20)
+    FROM generate_series(1, 20) AS n;
+INSERT INTO mirror.holdings (contract_id, account, amount, from_block, to_block, block_hash, canonical)
+    SELECT 1 + a % 2, substr(sha256(a::text::bytea), 1, 20), c * 10, a + c * {ACCOUNTS},
+        CASE WHEN c < {CHANGES - 1} THEN a + (c + 1) * {ACCOUNTS} END,
+        sha256((a + c * {ACCOUNTS})::text::bytea), true
+    FROM generate_series(0, {ACCOUNTS - 1}) AS a, generate_series(0, {CHANGES - 1}) AS c;
+INSERT INTO mirror.transfers
+    SELECT sha256(n::text::bytea), n % 7, 1 + n % 2, n, sha256(n::text::bytea),
+        substr(sha256((n % {ACCOUNTS})::text::bytea), 1, 20),
+        substr(sha256((n % 97)::text::bytea), 1, 20), n, true
+    FROM generate_series(1, {ACCOUNTS * CHANGES}) AS n;
+"""
+
+GIVEN = {
+    "contract_id": 1,
+    "contract_ids": [1, 2, 3],
+    "account": bytes.fromhex("5feceb66ffc86f38d952786c6d696c79c2dbc239"),
+    "block": ACCOUNTS * CHANGES // 2,
+    "after": b"\x40",
+    "after_block": 3,
+    "before_block": ACCOUNTS * CHANGES // 2,
+    "before_log_index": 0,
+    "count_max": 50,
+}
+
+MODES = ("force_custom_plan", "force_generic_plan")
+
+QUESTIONS: dict[str, tuple[LiteralString, set[str]]] = {
+    "last change": (queries.LAST_CHANGE, {"transfers_contract_id_idx"}),
+    "one holder": (queries.HOLDING, {"holdings_pkey"}),
+    "cap table now": (queries.HOLDINGS_NOW, {"holdings_holders_idx"}),
+    "cap table then": (queries.HOLDINGS_THEN, {"holdings_open_key", "holdings_pkey"}),
+    "holders counted now": (queries.HOLDER_COUNT_NOW, {"holdings_holders_idx"}),
+    "holdings of an account": (queries.ACCOUNT_HOLDINGS, {"holdings_pkey"}),
+    "history": (queries.HISTORY, {"holdings_pkey", "blocks_pkey"}),
+    "transfers": (queries.TRANSFERS, {"transfers_contract_id_idx", "blocks_pkey"}),
+    "transfers of an account": (
+        queries.ACCOUNT_TRANSFERS,
+        {"transfers_contract_id_sender_idx", "transfers_contract_id_recipient_idx", "blocks_pkey"},
+    ),
+}
+
+
+@pytest.fixture
+def filled(database_url: SecretStr) -> Iterator[psycopg.Connection[Any]]:
+    with psycopg.connect(database_url.get_secret_value(), autocommit=True) as connection:
+        connection.execute(sql.SQL(FILL))
+        connection.execute("VACUUM ANALYZE")
+        yield connection
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for part in plan.get("Plans", ()):
+        yield from nodes(part)
+
+
+def explain(connection: psycopg.Connection[Any], query: LiteralString, mode: str) -> list[dict[str, Any]]:
+    """The nodes of the plan that a prepared query gets: made for these values, or once for any."""
+    names = [name for name in GIVEN if f"%({name})s" in query]
+    for position, name in enumerate(names, start=1):
+        query = cast(LiteralString, query.replace(f"%({name})s", f"${position}"))
+    values = sql.SQL(", ").join(sql.Literal(GIVEN[name]) for name in names)
+    connection.execute("SELECT set_config('plan_cache_mode', %s, false)", (mode,))
+    connection.execute("DEALLOCATE ALL")
+    connection.execute(sql.SQL("PREPARE asked AS ") + sql.SQL(query))
+    row = connection.execute(
+        sql.SQL("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE asked ({})").format(values)
+    ).fetchone()
+    assert row is not None
+    return list(nodes(row[0][0]["Plan"]))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_hot_questions_use_their_indexes(filled: psycopg.Connection[Any], mode: str) -> None:
+    for name, (query, indexes) in QUESTIONS.items():
+        found = explain(filled, query, mode)
+        used = {node["Index Name"] for node in found if "Index Name" in node}
+        assert indexes <= used, f"{name} uses {used}"
+        scanned = {node["Relation Name"] for node in found if node["Node Type"] == "Seq Scan"}
+        assert scanned <= {"contracts"}, f"{name} reads all of {scanned}"
+        rows = max(node["Actual Rows"] + node.get("Rows Removed by Filter", 0) for node in found)
+        assert rows <= 2_100 if "counted" in name else rows <= 3 * 51, f"{name} touches {rows} rows at once"
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_one_holder_needs_no_table_row(filled: psycopg.Connection[Any], mode: str) -> None:
+    for query in (queries.HOLDING, queries.HOLDINGS_NOW, queries.HOLDER_COUNT_NOW):
+        kinds = {node["Node Type"] for node in explain(filled, query, mode) if "Relation Name" in node}
+        assert kinds == {"Index Only Scan"}
+    one = explain(filled, queries.HOLDING, mode)
+    assert max(node["Shared Hit Blocks"] + node["Shared Read Blocks"] for node in one) <= 6

@@ -1,0 +1,75 @@
+"""Migrations: up, down, up again, and nothing but what the code knows."""
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from psycopg import sql
+from pydantic import SecretStr
+from sqlalchemy import create_engine
+from sqlalchemy.engine import make_url
+
+from scripts import local
+from service import migrate
+
+
+@pytest.fixture
+def empty_url(postgres: local.Postgres) -> Iterator[SecretStr]:
+    """A database without a table."""
+    name = f"empty_{uuid.uuid4().hex}"
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        yield SecretStr(postgres.database(name))
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def schema(url: SecretStr) -> list[tuple[str, ...]]:
+    """Every column, constraint, index, trigger and grant, in words."""
+    with psycopg.connect(url.get_secret_value()) as connection:
+        rows = connection.execute(
+            """SELECT 'column', table_schema || '.' || table_name, column_name, data_type, is_nullable,
+                coalesce(column_default, '') FROM information_schema.columns
+                WHERE table_schema IN ('public', 'mirror')
+            UNION ALL SELECT 'constraint', conrelid::regclass::text, conname, pg_get_constraintdef(oid), '', ''
+                FROM pg_constraint WHERE connamespace IN (
+                    SELECT oid FROM pg_namespace WHERE nspname IN ('public', 'mirror'))
+            UNION ALL SELECT 'index', tablename, indexname, indexdef, '', '' FROM pg_indexes
+                WHERE schemaname IN ('public', 'mirror')
+            UNION ALL SELECT 'grant', table_schema || '.' || table_name, grantee, privilege_type, '', ''
+                FROM information_schema.role_table_grants WHERE grantee LIKE 'muniment%'
+            ORDER BY 1, 2, 3, 4"""
+        ).fetchall()
+    return [tuple(row) for row in rows]
+
+
+def test_up_down_up_comes_to_the_same(empty_url: SecretStr) -> None:
+    migrate.upgrade(empty_url)
+    first = schema(empty_url)
+    migrate.downgrade(empty_url, "base")
+    left = [row for row in schema(empty_url) if row[1] not in ("alembic_version", "public.alembic_version")]
+    assert left == []
+    migrate.upgrade(empty_url)
+    assert schema(empty_url) == first
+
+
+def test_the_code_knows_exactly_these_tables(empty_url: SecretStr) -> None:
+    migrate.upgrade(empty_url)
+    url = make_url(empty_url.get_secret_value()).set(drivername="postgresql+psycopg")
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"include_schemas": True, "compare_type": True})
+        differences = compare_metadata(context, migrate.metadata)
+    engine.dispose()
+    indexes = ("add_index", "remove_index")  # partial indexes are written in the migrations alone
+    assert [each for each in differences if not isinstance(each, tuple) or each[0] not in indexes] == []
+
+
+def test_each_migration_says_why_and_gives_up_rather_than_queue() -> None:
+    for script in ScriptDirectory(str(migrate.SCRIPTS)).walk_revisions():
+        assert script.doc, script.revision
+        assert Path(script.path).read_text().count("SET LOCAL lock_timeout") == 2, script.revision

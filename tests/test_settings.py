@@ -1,0 +1,107 @@
+"""Settings: few, typed, read once, and never told in an error."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from service.settings import Settings, SettingsMissing, read_settings
+from tests.world import make_settings
+
+GIVEN = {
+    "MUNIMENT_DATABASE_URL": "postgresql://someone:hidden-database@localhost/ledger",
+    "MUNIMENT_RPC_URL": "http://127.0.0.1:8545",
+    "MUNIMENT_CHAIN_ID": "31337",
+    "MUNIMENT_KEYSTORE_DIR": "keystore",
+    "MUNIMENT_KEYSTORE_PASSWORD": "hidden-password",
+    "MUNIMENT_KEY_ENCRYPTION_KEY": "hidden-key",
+    "MUNIMENT_API_KEY_PEPPER": "hidden-pepper-of-at-least-32-characters",
+}
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name, text in GIVEN.items():
+        monkeypatch.setenv(name, text)
+    return monkeypatch
+
+
+def test_the_environment_is_read(environment: pytest.MonkeyPatch) -> None:
+    settings = read_settings()
+    assert settings.chain_id == 31337
+    assert settings.finality == "finalized"
+    assert settings.keystore_password.get_secret_value() == "hidden-password"
+
+
+def test_secrets_are_not_shown(environment: pytest.MonkeyPatch) -> None:
+    settings = read_settings()
+    for shown in (repr(settings), str(settings), str(settings.model_dump()), settings.model_dump_json()):
+        assert "hidden" not in shown
+
+
+@pytest.mark.parametrize("name", GIVEN)
+def test_an_absent_setting_is_named_and_no_other_is_told(name: str, environment: pytest.MonkeyPatch) -> None:
+    environment.delenv(name)
+    with pytest.raises(SettingsMissing) as raised:
+        read_settings()
+    assert name in str(raised.value)
+    assert "hidden" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("MUNIMENT_CHAIN_ID", "0"),
+        ("MUNIMENT_CHAIN_ID", "-1"),
+        ("MUNIMENT_CHAIN_ID", "one"),
+        ("MUNIMENT_FINALITY", "depth:"),
+        ("MUNIMENT_FINALITY", "depth:-1"),
+        ("MUNIMENT_FINALITY", "depth:12345"),
+        ("MUNIMENT_FINALITY", "safe"),
+        ("MUNIMENT_FACTORY_ADDRESS", "0x1234"),
+        ("MUNIMENT_FACTORY_ADDRESS", "0x5aaeb6053F3E94C9b9A09f33669435E7Ef1BeAed"),
+        ("MUNIMENT_START_BLOCK", "-1"),
+        ("MUNIMENT_API_KEY_PEPPER", "hidden-but-short"),
+        ("MUNIMENT_API_PORT", "65536"),
+        ("MUNIMENT_API_CONNECTIONS_MAX", "1"),
+        ("MUNIMENT_BODY_BYTES_MAX", "0"),
+        ("MUNIMENT_NODE_TIMEOUT_S", "0"),
+        ("MUNIMENT_NODE_BATCH_MAX", "0"),
+        ("MUNIMENT_POLL_INTERVAL_S", "0"),
+        ("MUNIMENT_LEASE_TTL_S", "0.5"),
+        ("MUNIMENT_INDEXER_BLOCKS_MAX", "2001"),
+        ("MUNIMENT_SENDER_TRANSACTIONS_MAX", "0"),
+        ("MUNIMENT_RESEND_AFTER_S", "-1"),
+    ],
+)
+def test_a_malformed_setting_is_named_and_its_content_is_not(
+    name: str, text: str, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv(name, text)
+    with pytest.raises(SettingsMissing, match=name) as raised:
+        read_settings()
+    assert "hidden" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["MUNIMENT_LEASE_TTL_S", "MUNIMENT_POLL_INTERVAL_S", "MUNIMENT_NODE_TIMEOUT_S"])
+def test_a_duration_is_a_number(name: str, environment: pytest.MonkeyPatch) -> None:
+    environment.setenv(name, "nan")
+    with pytest.raises(SettingsMissing, match=name):
+        read_settings()
+
+
+def test_an_unknown_variable_is_left_alone(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("MUNIMENT_SOMETHING_ELSE", "1")
+    assert read_settings().chain_id == 31337
+
+
+def test_settings_do_not_change(tmp_path: Path) -> None:
+    settings = make_settings(SecretStr("postgresql:///ledger"), "http://127.0.0.1:1", tmp_path)
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.chain_id = 1
+
+
+def test_a_command_that_needs_the_factory_says_how_to_get_it(tmp_path: Path) -> None:
+    settings: Settings = make_settings(SecretStr("postgresql:///ledger"), "http://127.0.0.1:1", tmp_path)
+    with pytest.raises(SettingsMissing, match="muniment factory deploy"):
+        _ = settings.factory
