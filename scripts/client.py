@@ -11,6 +11,7 @@ from typing import Any
 
 WAIT_TIMEOUT_S = 60
 POLL_INTERVAL_S = 0.05
+UNDONE = ("/problems/block-in-future", "/problems/block-not-mirrored")
 
 
 class Refused(Exception):
@@ -56,17 +57,22 @@ class Client:
             if cursor is None:
                 return rows, page
 
-    def wait(self, path: str, done: Callable[[Any], bool], *, what: str) -> Any:
-        """Read again until an answer satisfies.
+    def wait(self, path: str, done: Callable[[Any], bool], *, what: str, **parameters: Any) -> Any:
+        """Read again until an answer satisfies. Meanwhile the mirror may lack a block that it had before.
 
         Raises:
             TimeoutError: says that `what` did not come.
         """
         end_s = time.monotonic() + WAIT_TIMEOUT_S
         while True:
-            answer = self.get(path)
-            if done(answer):
-                return answer
+            answer: Any = None
+            try:
+                answer = self.get(path, **parameters)
+                if done(answer):
+                    return answer
+            except Refused as refused:
+                if refused.problem["type"] not in UNDONE:
+                    raise
             if time.monotonic() > end_s:
                 raise TimeoutError(f"{what} did not come within {WAIT_TIMEOUT_S} s; the last answer was {answer}")
             time.sleep(POLL_INTERVAL_S)

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, NoReturn
 
+from scripts.client import Client, Refused
 from scripts.local import NotInstalled, ProcessDied
 from scripts.stack import Stack
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from scripts.opinion import Opinion
 
 BLOCK_TIME_S = 1.0
-FINALITY = "depth:12"
 
 
 class Interrupted(BaseException):
@@ -69,7 +69,6 @@ def tell(stack: Stack, *, plain: bool) -> "tuple[bool, Opinion]":
         stack.start(report)
         opinion_module = importing.result()
     from scripts import story
-    from scripts.client import Client
 
     took_s = time.monotonic() - start_s
     console.print(f"[green]•[/green] Postgres, a chain, api, sender, indexer and dispatcher run after {took_s:.1f} s")
@@ -93,14 +92,14 @@ def main() -> int:
         signal.signal(each, interrupt)
     start_s = time.monotonic()
     stack = Stack(
-        Path(tempfile.mkdtemp(prefix="muniment-demo-")), finality=FINALITY, block_time_s=BLOCK_TIME_S, throw_away=True
+        Path(tempfile.mkdtemp(prefix="muniment-demo-")), finality=f"depth:{FINALITY_DEPTH}", block_time_s=BLOCK_TIME_S, throw_away=True
     )
     try:
         agrees, opinion = tell(stack, plain=asked.no_color)
     except Interrupted as interrupted:
         print("interrupted; everything is stopped and removed", file=sys.stderr)
         return 128 + int(interrupted.args[0])
-    except (NotInstalled, ProcessDied, TimeoutError, RuntimeError) as error:
+    except (NotInstalled, ProcessDied, Refused, OSError, RuntimeError) as error:
         print(f"the demo failed: {error}", file=sys.stderr)
         return 1
     finally:

@@ -26,6 +26,10 @@ REAP_INTERVAL_S = 0.05
 ISSUER = "Harbour Estates"
 
 
+class ChainLost(Exception):
+    """The chain is older than what the mirror knows to be final: it was cut off before it was saved."""
+
+
 class Host:
     """Forks processes, remembers how they ended, and leaves none behind."""
 
@@ -98,7 +102,7 @@ class Host:
     def clean_up(self) -> None:
         """After our starter was killed: end all, and keep what is to be kept."""
         self.stop(list(self.running))
-        chain_state = None if self.throw_away else self.folder / "chain.json"
+        chain_state = None if self.throw_away else self.folder / local.CHAIN_STATE
         local.stop_leftovers(self.folder, chain_state=chain_state)
         if self.throw_away:
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -148,6 +152,7 @@ def prepare(folder: Path, given: dict[str, str], signer_key: str) -> str:
     from service.db import Database
     from service.keys import signers
     from service.keys.signers import Keystore
+    from service.mirror import queries as mirror
     from service.settings import Settings
 
     settings = Settings.model_validate(
@@ -165,6 +170,14 @@ def prepare(folder: Path, given: dict[str, str], signer_key: str) -> str:
         db, chain = Database(settings.database_url, role=None, connections_max=2), open_chain(settings)
         await db.open()
         try:
+            async with db.read() as connection:
+                known = await mirror.status(connection, chain_id=settings.chain_id)
+            tip = (await chain.head()).tip.number
+            if known.final is not None and tip < known.final:
+                raise ChainLost(
+                    f"the chain ends at block {tip}, and block {known.final} was final in the mirror: it was cut off "
+                    "before its newest blocks were saved, so start again with --fresh"
+                )
             await factory.deploy(db, chain, keystore, signer, lease_ttl_s=settings.lease_ttl_s)
             if key_file.exists():
                 return

@@ -25,6 +25,9 @@ STOP_TIMEOUT_S = 10
 STATES_KEPT = 512
 """Past blocks at which a chain still knows every balance."""
 
+CHAIN_STATE = "chain.json.gz"
+"""The file of a system's folder that holds its chain between runs."""
+
 LISTENING = r"Listening on [^\s]*:(\d+)"
 
 HOST = "scripts.host"
@@ -142,7 +145,7 @@ class Anvil:
         return ask_chain(self.url, method, *params)
 
     def save(self, file: Path) -> None:
-        """Write the chain's state, for `--load-state`."""
+        """Write the chain's state, for the next start."""
         save_chain(self.url, file)
 
     def stop(self) -> None:
@@ -167,11 +170,18 @@ def ask_chain(url: str, method: str, *params: Any) -> Any:
 
 
 def save_chain(url: str, file: Path) -> None:
-    """Write a chain's blocks and kept states in one step: anvil's own dump may be cut in the middle."""
+    """Write a chain's blocks and kept states, packed, in one step: anvil's own dump may be cut in the middle."""
     packed = ask_chain(url, "anvil_dumpState", True)
     part = file.with_name(f"{file.name}.{os.getpid()}")
-    part.write_bytes(gzip.decompress(bytes.fromhex(packed[2:])))
+    part.write_bytes(bytes.fromhex(packed[2:]))
     part.replace(file)
+
+
+def unpack_chain(file: Path) -> Path:
+    """A saved state as anvil reads it: unpacked, beside the saved one."""
+    plain = file.with_suffix("")
+    plain.write_bytes(gzip.decompress(file.read_bytes()))
+    return plain
 
 
 def start_anvil(log: Path, *options: str, port: int = 0) -> Anvil:

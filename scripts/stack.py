@@ -33,6 +33,13 @@ DEV_KEYS = (
 )
 """anvil's own accounts, from its public test mnemonic: worth nothing anywhere."""
 
+DEV_ADDRESSES = (
+    "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266",
+    "0x70997970C51812dc3A010C7d01b50e0d17dc79C8",
+    "0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC",
+)
+"""Their addresses. The first one signs for the issuer."""
+
 ANSWER_TIMEOUT_S = 60
 
 Report = Callable[[str], None]
@@ -153,7 +160,7 @@ class Stack:
     @property
     def chain_state(self) -> Path:
         """Where the chain is kept between runs."""
-        return self.folder / "chain.json"
+        return self.folder / local.CHAIN_STATE
 
     def start(self, report: Report, *, port: int = 0, chain_port: int = 0) -> None:
         """Start everything and wait until the API answers; `report` hears what is going on."""
@@ -181,7 +188,7 @@ class Stack:
         """Start the chain, with the state that it had when it was last saved."""
         options = ["--chain-id", str(CHAIN_ID), "--cache-path", str(self.folder / "anvil")]
         if self.chain_state.exists():
-            options += ["--load-state", str(self.chain_state)]
+            options += ["--load-state", str(local.unpack_chain(self.chain_state))]
         if self.block_time_s:
             options += ["--block-time", f"{self.block_time_s:g}", "--mixed-mining"]
         self.anvil = local.start_anvil(self.logs / "anvil.log", *options, port=port)
@@ -257,6 +264,8 @@ class Stack:
         if self._booting is not None and self._booting.exception() is None:
             self._booting.result().stop()
         if self.throw_away:
+            # An interruption may have come between a start and our note of it.
+            local.stop_leftovers(self.folder)
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _start_host(self) -> None:
@@ -292,6 +301,7 @@ class Stack:
             "MUNIMENT_API_PORT": str(port),
             "MUNIMENT_POLL_INTERVAL_S": "0.1",
             "MUNIMENT_RESEND_AFTER_S": "2",
+            "MUNIMENT_LEASE_TTL_S": "2",
         }
 
 

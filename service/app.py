@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 
 from service import status
 from service.chain.node import Node
@@ -53,7 +54,7 @@ def create_app(settings: Settings) -> FastAPI:
             await chain.close()
             await db.close()
 
-    app = FastAPI(
+    app = FastAPIOffline(
         title="Muniment",
         version="1",
         description=DESCRIPTION,

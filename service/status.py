@@ -10,7 +10,7 @@ from service.db import Database
 from service.mirror import queries as mirror
 from service.settings import Settings
 from service.transactions import queries as transactions
-from service.web.problems import DatabaseUnavailable, documented
+from service.web.problems import documented
 
 router = APIRouter(tags=["status"])
 
@@ -50,7 +50,7 @@ class StatusView(BaseModel):
     transactions: TransactionsView
 
 
-@router.get("/status", responses=documented(Unauthorized, DatabaseUnavailable))
+@router.get("/status", responses=documented(Unauthorized))
 async def read_status(request: Request, caller: Authenticated) -> StatusView:
     """Tip, lag, finality, and what waits to be sent. Answers also when the node does not."""
     del caller

@@ -326,9 +326,10 @@ ORDER BY contracts.address LIMIT %(count_max)s
 """
 
 HISTORY = """
-SELECT holdings.from_block, holdings.block_hash, blocks.timestamp,
+SELECT holdings.from_block, holdings.block_hash,
+    (SELECT timestamp FROM mirror.blocks WHERE hash = holdings.block_hash),
     CASE WHEN holdings.to_block <= %(block)s THEN holdings.to_block END, holdings.amount
-FROM mirror.holdings JOIN mirror.blocks ON blocks.hash = holdings.block_hash
+FROM mirror.holdings
 WHERE holdings.contract_id = %(contract_id)s AND holdings.account = %(account)s AND holdings.canonical
     AND holdings.from_block > %(after_block)s AND holdings.from_block <= %(block)s
 ORDER BY holdings.from_block LIMIT %(count_max)s
@@ -421,11 +422,13 @@ async def history_page(
 
 # Transfers
 
-# Each branch stops after one page, so another contract's or account's long history costs nothing.
+# Each branch stops after one page, so another contract's or account's long history costs nothing. Names and times are
+# looked up row by row, because a plan made before the size of a page is known would read every block instead.
 
 TRANSFERS = """
-SELECT moved.block_number, moved.block_hash, blocks.timestamp, moved.log_index, moved.transaction_hash,
-    contracts.address, moved.sender, moved.recipient, moved.amount
+SELECT moved.block_number, moved.block_hash, (SELECT timestamp FROM mirror.blocks WHERE hash = moved.block_hash),
+    moved.log_index, moved.transaction_hash, (SELECT address FROM mirror.contracts WHERE id = moved.contract_id),
+    moved.sender, moved.recipient, moved.amount
 FROM (
     SELECT page.* FROM unnest(%(contract_ids)s::integer[]) AS wanted (id) CROSS JOIN LATERAL (
         SELECT * FROM mirror.transfers
@@ -435,14 +438,13 @@ FROM (
     ) AS page
     ORDER BY block_number DESC, log_index DESC LIMIT %(count_max)s
 ) AS moved
-JOIN mirror.contracts ON contracts.id = moved.contract_id
-JOIN mirror.blocks ON blocks.hash = moved.block_hash
 ORDER BY moved.block_number DESC, moved.log_index DESC
 """
 
 ACCOUNT_TRANSFERS = """
-SELECT moved.block_number, moved.block_hash, blocks.timestamp, moved.log_index, moved.transaction_hash,
-    contracts.address, moved.sender, moved.recipient, moved.amount
+SELECT moved.block_number, moved.block_hash, (SELECT timestamp FROM mirror.blocks WHERE hash = moved.block_hash),
+    moved.log_index, moved.transaction_hash, (SELECT address FROM mirror.contracts WHERE id = moved.contract_id),
+    moved.sender, moved.recipient, moved.amount
 FROM (
     SELECT page.* FROM unnest(%(contract_ids)s::integer[]) AS wanted (id) CROSS JOIN LATERAL (
         (SELECT * FROM mirror.transfers
@@ -457,8 +459,6 @@ FROM (
     ) AS page
     ORDER BY block_number DESC, log_index DESC LIMIT %(count_max)s
 ) AS moved
-JOIN mirror.contracts ON contracts.id = moved.contract_id
-JOIN mirror.blocks ON blocks.hash = moved.block_hash
 ORDER BY moved.block_number DESC, moved.log_index DESC
 """
 

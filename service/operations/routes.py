@@ -11,14 +11,14 @@ from service.operations.queries import OperationNotFound
 from service.operations.views import OperationView
 from service.web.http import Db
 from service.web.paging import BadCursor, CursorParameter, Limit, Page, decode_cursor, encode_cursor, page
-from service.web.problems import InvalidRequest, documented
+from service.web.problems import documented
 
 router = APIRouter(tags=["operations"])
 
 _LIST = "operations"
 
 
-@router.get("/operations/{operation_id}", responses=documented(Unauthorized, OperationNotFound, InvalidRequest))
+@router.get("/operations/{operation_id}", responses=documented(Unauthorized, OperationNotFound))
 async def read_operation(operation_id: UUID, caller: Authenticated, db: Db) -> OperationView:
     """Poll one operation: `pending` until its transaction is past reversal."""
     async with db.read() as connection:
@@ -26,7 +26,7 @@ async def read_operation(operation_id: UUID, caller: Authenticated, db: Db) -> O
     return OperationView.of(found)
 
 
-@router.get("/operations", responses=documented(Unauthorized, BadCursor, InvalidRequest))
+@router.get("/operations", responses=documented(Unauthorized, BadCursor))
 async def list_operations(
     caller: Authenticated,
     db: Db,

@@ -30,18 +30,16 @@ from service.tokens.views import (
 )
 from service.web.http import AddressInPath
 from service.web.paging import BadCursor, CursorParameter, Limit, decode_cursor, encode_cursor, page
-from service.web.problems import DatabaseUnavailable, InvalidRequest, documented
+from service.web.problems import documented
 
 router = APIRouter()
 
 _READ: tuple[type[Problem], ...] = (
     Unauthorized,
-    InvalidRequest,
     BlockInFuture,
     BlockNotMirrored,
     MirrorBehind,
     MirrorEmpty,
-    DatabaseUnavailable,
 )
 _TOKEN = (*_READ, problems.TokenNotFound, problems.TokenNotDeployed)
 _ACCOUNT = (*_READ, problems.AccountNotFound, BadCursor)

@@ -26,7 +26,7 @@ from service.tokens.views import AccountView, AssetView
 from service.web.http import AddressInPath, Db
 from service.web.idempotency import IdempotencyKey, IdempotencyKeyReused
 from service.web.paging import BadCursor, CursorParameter, Limit, Page, decode_cursor, encode_cursor, page
-from service.web.problems import BodyTooLarge, DatabaseUnavailable, InvalidRequest, documented
+from service.web.problems import BodyTooLarge, documented
 
 router = APIRouter()
 
@@ -51,7 +51,7 @@ class Asking:
 
 AskingDep = Annotated[Asking, Depends()]
 
-_WRITE = (Unauthorized, InvalidRequest, IdempotencyKeyReused, BodyTooLarge, DatabaseUnavailable)
+_WRITE = (Unauthorized, IdempotencyKeyReused, BodyTooLarge)
 _CALL = (
     *_WRITE,
     MirrorEmpty,
@@ -85,7 +85,7 @@ async def read_asset(asset_id: UUID, caller: Authenticated, db: Db) -> AssetView
     return AssetView.model_validate(found)
 
 
-@router.get("/assets", tags=["assets"], responses=documented(Unauthorized, BadCursor, InvalidRequest))
+@router.get("/assets", tags=["assets"], responses=documented(Unauthorized, BadCursor))
 async def list_assets(
     caller: Authenticated, db: Db, cursor: CursorParameter = None, limit: Limit = 50
 ) -> Page[AssetView]:
@@ -114,7 +114,7 @@ async def read_account(address: AddressInPath, caller: Authenticated, db: Db) ->
     return AccountView.model_validate(found)
 
 
-@router.get("/accounts", tags=["accounts"], responses=documented(Unauthorized, BadCursor, InvalidRequest))
+@router.get("/accounts", tags=["accounts"], responses=documented(Unauthorized, BadCursor))
 async def list_accounts(
     caller: Authenticated, db: Db, cursor: CursorParameter = None, limit: Limit = 50
 ) -> Page[AccountView]:

@@ -109,9 +109,10 @@ def _kind(problem: type[Problem]) -> ProblemKind:
 
 
 def documented(*problems: type[Problem]) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route that may answer with these problems."""
+    """The `responses` of a route that may answer with these problems; some every route may answer with."""
     responses: dict[int | str, dict[str, Any]] = {}
-    for problem in sorted(problems, key=lambda kind: (kind.status, kind.slug)):
+    everywhere: tuple[type[Problem], ...] = (InvalidRequest, DatabaseUnavailable, InternalError)
+    for problem in sorted({*problems, *everywhere}, key=lambda kind: (kind.status, kind.slug)):
         entry = responses.setdefault(
             problem.status, {"model": ProblemBody, "description": "", "content": {MEDIA_TYPE: {"examples": {}}}}
         )
