@@ -6,7 +6,6 @@ number agrees, 1 when one does not or something failed.
 
 import argparse
 import json
-import os
 import signal
 import sys
 import tempfile
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
     from scripts.opinion import Opinion
 
 BLOCK_TIME_S = 1.0
+FINALITY_DEPTH = 24
+"""Deep enough for a slow machine to come to the reorganisation before what it undoes is final."""
 
 
 class Interrupted(BaseException):
@@ -73,7 +74,8 @@ def tell(stack: Stack, *, plain: bool) -> "tuple[bool, Opinion]":
     took_s = time.monotonic() - start_s
     console.print(f"[green]•[/green] Postgres, a chain, api, sender, indexer and dispatcher run after {took_s:.1f} s")
     opinion: Opinion = opinion_module.ask(stack.settings["MUNIMENT_RPC_URL"])
-    story.Story(console, Client(stack.api_url, stack.api_key()), stack, opinion).tell()
+    client = Client(stack.api_url, stack.api_key())
+    story.Story(console, client, stack, opinion, FINALITY_DEPTH).tell()
     agrees = story.verdict(console, opinion)
     console.print(f"[dim]told in {time.monotonic() - start_s:.1f} s[/dim]")
     return agrees, opinion
@@ -91,9 +93,8 @@ def main() -> int:
     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(each, interrupt)
     start_s = time.monotonic()
-    stack = Stack(
-        Path(tempfile.mkdtemp(prefix="muniment-demo-")), finality=f"depth:{FINALITY_DEPTH}", block_time_s=BLOCK_TIME_S, throw_away=True
-    )
+    folder = Path(tempfile.mkdtemp(prefix="muniment-demo-"))
+    stack = Stack(folder, finality=f"depth:{FINALITY_DEPTH}", block_time_s=BLOCK_TIME_S, throw_away=True)
     try:
         agrees, opinion = tell(stack, plain=asked.no_color)
     except Interrupted as interrupted:
@@ -119,5 +120,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("PYTHONUNBUFFERED", "1")
     sys.exit(main())

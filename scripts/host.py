@@ -155,9 +155,7 @@ def prepare(folder: Path, given: dict[str, str], signer_key: str) -> str:
     from service.mirror import queries as mirror
     from service.settings import Settings
 
-    settings = Settings.model_validate(
-        {name.removeprefix("MUNIMENT_").lower(): value for name, value in given.items()}
-    )
+    settings = Settings.model_validate({name.removeprefix("MUNIMENT_").lower(): value for name, value in given.items()})
     migrate.upgrade(settings.database_url)
     keystore_dir, password = settings.keystore_dir, settings.keystore_password
     if not keystore_dir.exists():
@@ -211,7 +209,7 @@ def serve(host: Host) -> None:
         *lines, pending = (pending + heard).split(b"\n")
         for line in lines:
             try:
-                told = {"ok": host.answer(json.loads(line))}
+                told: dict[str, Any] = {"ok": host.answer(json.loads(line))}
             except Exception as error:
                 traceback.print_exc()
                 told = {"error": f"{type(error).__name__}: {error}"}
@@ -233,7 +231,8 @@ def main() -> NoReturn:
         host.clean_up()
     finally:
         host.stop(list(host.running))
-    sys.exit(0)
+    # Nothing is left to be done, and taking all modules down would take half a second.
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -233,7 +233,7 @@ def stop_leftovers(folder: Path, *, chain_state: Path | None = None) -> list[str
     Args:
         chain_state: where the state of a chain that still runs is saved first.
     """
-    left = list(_running(folder))
+    left = list(running(folder))
     for name, pid in left:
         if name == "anvil" and chain_state is not None:
             port = re.search(LISTENING, (folder / "logs" / "anvil.log").read_text(errors="replace"))
@@ -243,9 +243,9 @@ def stop_leftovers(folder: Path, *, chain_state: Path | None = None) -> list[str
             # Postgres takes SIGINT for "now, in good order"; SIGTERM lets it wait for its clients.
             os.kill(pid, signal.SIGINT if name == "postgres" else signal.SIGTERM)
     try:
-        wait_for(lambda: None if any(_running(folder)) else True, what="the end of an earlier run", timeout_s=10)
+        wait_for(lambda: None if any(running(folder)) else True, what="the end of an earlier run", timeout_s=10)
     except TimeoutError:
-        for _, pid in _running(folder):
+        for _, pid in running(folder):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
     # Both name processes that are gone; a number that another process has by now would be believed.
@@ -254,7 +254,7 @@ def stop_leftovers(folder: Path, *, chain_state: Path | None = None) -> list[str
     return [name for name, _ in left]
 
 
-def _running(folder: Path) -> Iterator[tuple[str, int]]:
+def running(folder: Path) -> Iterator[tuple[str, int]]:
     """Processes that were started for a folder, by what their command lines say."""
     for pid, words in _command_lines():
         if pid == os.getpid() or not any(word == str(folder) or word.startswith(f"{folder}/") for word in words):

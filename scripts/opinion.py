@@ -1,4 +1,4 @@
-"""The second opinion: what the chain itself says, by web3.py straight from the node, through none of the service's code."""
+"""The second opinion: what the chain itself says, by web3.py straight from the node and none of the service's code."""
 
 import json
 from collections.abc import Sequence

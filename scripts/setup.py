@@ -1,22 +1,10 @@
 """Set up this checkout: `.venv` with the locked packages, and the npm packages of contracts/.
 
-Needs Python 3.11 or later and the package registries, nothing else. A second run finds all in place and is over at once.
+Needs Python 3.11 or later and the package registries, nothing else. A second run finds all in place and ends at once.
 Give `--run MODULE ARGUMENTS…` to run a module of this checkout afterwards, in its environment.
 """
 
 from __future__ import annotations
-
-import sys
-
-PYTHONS = ("python3.14", "python3.13", "python3.12", "python3.11")
-
-if sys.version_info < (3, 11):  # noqa: UP036 - told to whoever runs an older one
-    import os
-    import shutil
-
-    for newer in filter(None, map(shutil.which, PYTHONS)):
-        os.execv(newer, [newer, *sys.argv])
-    sys.exit("Python 3.11 or later is needed, and `{}` is {}.{}".format(sys.executable, *sys.version_info[:2]))
 
 import fcntl
 import hashlib
@@ -27,6 +15,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -44,6 +33,7 @@ NODE_LOCK = ROOT / "scripts" / "node.lock"
 CONTRACTS = ROOT / "contracts"
 VENV_STAMP = VENV / "setup-stamp"
 NODE_STAMP = CONTRACTS / "node_modules" / ".setup-stamp"
+PYTHONS = ("python3.14", "python3.13", "python3.12", "python3.11")
 NODE_MAJOR_MIN = 20
 TAIL_LINES = 25
 
@@ -127,7 +117,9 @@ def make_venv() -> None:
     """An empty environment, in place of a half-made one."""
     base = getattr(sys, "_base_executable", None) or sys.executable
     if not run([base, "-m", "venv", "--clear", VENV]):
-        raise SetupFailed("Python could not make a virtual environment: on Debian, `apt install python3-venv` brings it")
+        raise SetupFailed(
+            "Python could not make a virtual environment: on Debian, `apt install python3-venv` brings it"
+        )
 
 
 def uv_requirement() -> str:
@@ -143,7 +135,18 @@ def install_uv() -> bool:
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
         file.write(uv_requirement())
         file.flush()
-        pip = [PYTHON, "-m", "pip", "install", "--quiet", "--require-hashes", "--only-binary", ":all:", "-r", file.name]
+        pip: list[str | Path] = [
+            PYTHON,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--require-hashes",
+            "--only-binary",
+            ":all:",
+            "-r",
+            file.name,
+        ]
         return run(pip) and run([VENV / "bin" / "uv", "--version"])
 
 
@@ -170,7 +173,7 @@ def install(lock: Path) -> None:
     """Install what a lock names, by hash: with uv, else with pip."""
     uv = VENV / "bin" / "uv"
     if uv.exists():
-        command = [uv, "pip", "install", "--python", PYTHON, "--require-hashes", "-r", lock]
+        command: list[str | Path] = [uv, "pip", "install", "--python", PYTHON, "--require-hashes", "-r", lock]
         if run(command, env=uv_environment()):
             return
     if not run([PYTHON, "-m", "pip", "install", "--require-hashes", "-r", lock]):
@@ -200,7 +203,7 @@ def node_folder() -> Path | None:
 
 
 def install_npm_packages() -> None:
-    """contracts/node_modules, by the lock's integrity hashes. `npm ci` refuses locks with optional platform packages."""
+    """contracts/node_modules, by the lock's integrity hashes; `npm ci` refuses a lock with optional packages."""
     folder = node_folder()
     assert folder is not None
     environment = {"PATH": os.pathsep.join([str(folder), os.environ.get("PATH", os.defpath)])}
@@ -300,8 +303,18 @@ def fail(error: SetupFailed) -> NoReturn:
     sys.exit(f"\nset-up failed: {error}\nThe whole log is {LOG}; run the same command again to go on.")
 
 
+def insist_on_python() -> None:
+    """Go over to a Python that is new enough where this one is not, or say so."""
+    if sys.version_info[:2] >= (3, 11):
+        return
+    for newer in filter(None, map(shutil.which, PYTHONS)):
+        os.execv(newer, [newer, *sys.argv])
+    sys.exit("Python 3.11 or later is needed, and {} is {}.{}".format(sys.executable, *sys.version_info[:2]))
+
+
 def main() -> None:
     """Set up, and run a module when one is given."""
+    insist_on_python()
     arguments = sys.argv[1:]
     module = arguments[1:2] if arguments[:1] == ["--run"] else []
     if arguments and not module:

@@ -5,6 +5,7 @@ import json
 import os
 import secrets
 import select
+import shlex
 import shutil
 import signal
 import socket
@@ -13,7 +14,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -162,6 +163,11 @@ class Stack:
         """Where the chain is kept between runs."""
         return self.folder / local.CHAIN_STATE
 
+    @property
+    def settings_file(self) -> Path:
+        """What a shell sources to run `muniment` commands against this system."""
+        return self.folder / "settings.sh"
+
     def start(self, report: Report, *, port: int = 0, chain_port: int = 0) -> None:
         """Start everything and wait until the API answers; `report` hears what is going on."""
         self.folder = self.folder.resolve()
@@ -178,6 +184,7 @@ class Stack:
         given = self._settings(port or free_port())
         prepared = self.host.ask("prepare", settings=given, signer_key=DEV_KEYS[0], throw_away=self.throw_away)
         self.settings = prepared["settings"]
+        self._write_settings()
         self.api_url = f"http://127.0.0.1:{self.settings['MUNIMENT_API_PORT']}"
         report("starting api, sender, indexer and dispatcher")
         for name in PROCESSES:
@@ -212,11 +219,6 @@ class Stack:
         process = self.start_process(arguments[0], *arguments)
         code = local.wait_for(lambda: process.code, what=f"muniment {arguments[0]}", timeout_s=60)
         return code, process.log.read_text()
-
-    def environment(self) -> Mapping[str, str]:
-        """What a `muniment` command of this system runs with, besides this shell's other variables."""
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("MUNIMENT_")}
-        return {**inherited, **self.settings}
 
     def check(self) -> None:
         """Raise ProcessDied when a process has ended that should run."""
@@ -267,6 +269,12 @@ class Stack:
             # An interruption may have come between a start and our note of it.
             local.stop_leftovers(self.folder)
             shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _write_settings(self) -> None:
+        """For `muniment` commands in another shell."""
+        lines = [f"export {name}={shlex.quote(value)}\n" for name, value in self.settings.items()]
+        self.settings_file.touch(mode=0o600)
+        self.settings_file.write_text("".join(lines))
 
     def _start_host(self) -> None:
         log = self.logs / "host.log"

@@ -13,8 +13,6 @@ from scripts.client import Client
 from scripts.opinion import Moved, Opinion
 from scripts.stack import CHAIN_ID, Stack
 
-FINALITY_DEPTH = 24
-REORG_DEPTH_MAX = FINALITY_DEPTH - 2
 INVESTORS = (("Ada Lindqvist", 500), ("Bruno Costa", 300), ("Chiyo Tanaka", 200))
 SOLD = 120
 MINED = ("mined", "confirmed")
@@ -28,6 +26,7 @@ class Story:
     client: Client
     stack: Stack
     opinion: Opinion
+    finality_depth: int
     token_id: str = ""
     token: str = ""
     accounts: dict[str, str] = field(default_factory=dict)  # by name
@@ -58,7 +57,9 @@ class Story:
         self._mined(deployment["id"])
         self.client.wait(f"/tokens/{self.token_id}", lambda token: token["status"] == "active", what="the token")
         for name, _ in INVESTORS:
-            self.accounts[name] = self.client.post("/accounts", f"account-{name.split()[0]}", {"label": name})["address"]
+            self.accounts[name] = self.client.post("/accounts", f"account-{name.split()[0]}", {"label": name})[
+                "address"
+            ]
         self._say("opened managed accounts for " + ", ".join(self.accounts) + "; their keys never leave the service")
         minted = [self._mint(name, amount) for name, amount in INVESTORS[:2]]
         block = max(self._mined(each)["block"] for each in minted)
@@ -106,7 +107,7 @@ class Story:
         """Let everything become final."""
         self._chapter("Final")
         assert self.stack.anvil is not None
-        self.stack.anvil.ask("anvil_mine", hex(FINALITY_DEPTH))
+        self.stack.anvil.ask("anvil_mine", hex(self.finality_depth))
         rows = [
             self.client.wait(f"/operations/{each}", lambda found: found["status"] != "pending", what="finality")
             for each in self.operations
@@ -117,7 +118,9 @@ class Story:
         for row in rows:
             sent = row["transaction"]
             agrees = self.opinion.check_transaction(row["kind"], sent["hash"], sent["block"], sent["block_hash"])
-            agrees = self.opinion.check(f"status of {row['kind']}", sent["block"], row["status"], "succeeded") and agrees
+            agrees = (
+                self.opinion.check(f"status of {row['kind']}", sent["block"], row["status"], "succeeded") and agrees
+            )
             table.add_row(row["kind"], row["status"], str(sent["nonce"]), str(sent["block"]), _mark(agrees))
         self.console.print(table)
         signer = rows[0]["transaction"]["signer"]
@@ -173,7 +176,7 @@ class Story:
     def status(self, head: int) -> None:
         """How far the mirror is, while the chain stands still."""
         chain = self.client.wait("/status", lambda told: told["chain"]["head"] == head, what="the head")["chain"]
-        wanted = {"id": CHAIN_ID, "head": head, "tip": head, "final": head - FINALITY_DEPTH, "lag": 0}
+        wanted = {"id": CHAIN_ID, "head": head, "tip": head, "final": head - self.finality_depth, "lag": 0}
         table = _table("Status", "chain", "head", "tip", "final", "lag", "")
         agrees = [self.opinion.check(f"status: {name}", head, chain[name], said) for name, said in wanted.items()]
         table.add_row(*(str(chain[name]) for name in wanted), _mark(all(agrees)))
@@ -215,7 +218,9 @@ class Story:
         return dict(page)
 
     def _moves_table(self, healed: dict[str, dict[str, Any]]) -> None:
-        table = _table("The same transactions, in other blocks", "operation", "transaction", "nonce", "was in", "is in", "")
+        table = _table(
+            "The same transactions, in other blocks", "operation", "transaction", "nonce", "was in", "is in", ""
+        )
         for id_, now in healed.items():
             was = self.before[id_]
             agrees = self.opinion.check("hash after healing", now["block"], now["hash"], was["hash"])
@@ -231,8 +236,10 @@ class Story:
         depth = 0
         while self.opinion.block_hash(first) == gone:
             depth = self.opinion.block_number() - first + 1
-            if depth > REORG_DEPTH_MAX:
-                raise RuntimeError(f"this machine is too slow: {depth} blocks came since, and {FINALITY_DEPTH} are final")
+            if depth > self.finality_depth - 2:
+                raise RuntimeError(
+                    f"this machine is too slow: {depth} blocks came since the mint, which is nearly final"
+                )
             self.stack.anvil.ask("anvil_reorg", depth, [])
         return depth
 

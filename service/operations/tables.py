@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ForeignKey, func
+from sqlalchemy import BigInteger, ForeignKey, Index, func
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.access.tables import CallerRow, IssuerRow
@@ -25,6 +25,11 @@ class OperationRow(Base):
     """An accepted intent of a caller. `parameters` is the request's body, `problem` the reason of a failure."""
 
     __tablename__ = "operations"
+    __table_args__ = (
+        Index("operations_issuer_id_idx", "issuer_id", "id"),
+        Index("operations_issuer_id_status_idx", "issuer_id", "status", "id"),
+        Index("operations_token_id_idx", "token_id", "id"),
+    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     issuer_id: Mapped[UUID] = mapped_column(ForeignKey(IssuerRow.id))

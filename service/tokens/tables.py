@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ForeignKey, UniqueConstraint, func
+from sqlalchemy import BigInteger, ForeignKey, Index, UniqueConstraint, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.access.tables import IssuerRow
@@ -15,6 +15,7 @@ class AssetRow(Base):
     """The off-chain thing."""
 
     __tablename__ = "assets"
+    __table_args__ = (Index("assets_issuer_id_idx", "issuer_id", "id"),)
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     issuer_id: Mapped[UUID] = mapped_column(ForeignKey(IssuerRow.id))
@@ -28,6 +29,7 @@ class AccountRow(Base):
     """An address that an issuer knows. A managed one's key is in our keeping."""
 
     __tablename__ = "accounts"
+    __table_args__ = (Index("accounts_managed_key", "address", unique=True, postgresql_where=text("managed")),)
 
     issuer_id: Mapped[UUID] = mapped_column(ForeignKey(IssuerRow.id), primary_key=True)
     address: Mapped[bytes] = mapped_column(primary_key=True)
@@ -40,7 +42,7 @@ class TokenRow(Base):
     """One contract for one asset. `operation_id` is the newest attempt to deploy it."""
 
     __tablename__ = "tokens"
-    __table_args__ = (UniqueConstraint("asset_id", "kind"),)
+    __table_args__ = (UniqueConstraint("asset_id", "kind"), Index("tokens_issuer_id_idx", "issuer_id", "id"))
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     issuer_id: Mapped[UUID] = mapped_column(ForeignKey(IssuerRow.id))

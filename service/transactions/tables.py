@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ForeignKey, UniqueConstraint, func
+from sqlalchemy import BigInteger, ForeignKey, Index, UniqueConstraint, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.db import Base, Uint256
@@ -40,7 +40,19 @@ class TransactionRow(Base):
     """One nonce of one signer, or the wish for one."""
 
     __tablename__ = "transactions"
-    __table_args__ = (UniqueConstraint("chain_id", "signer", "nonce"),)
+    __table_args__ = (
+        UniqueConstraint("chain_id", "signer", "nonce"),
+        Index(
+            "transactions_live_idx",
+            *("chain_id", "status", "id"),
+            postgresql_where=text("status IN ('queued', 'pending', 'submitted', 'mined')"),
+        ),
+        Index(
+            "transactions_to_take_idx",
+            "id",
+            postgresql_where=text("status IN ('confirmed', 'reverted', 'refused') AND NOT taken"),
+        ),
+    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     chain_id: Mapped[int] = mapped_column(BigInteger)

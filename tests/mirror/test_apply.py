@@ -1,5 +1,7 @@
 """Blocks that come: what they did is in the mirror, as of each of them."""
 
+from sqlalchemy import event, text
+
 from service.amounts import AMOUNT_MAX
 from service.mirror import queries
 from tests.mirror.world import CHAIN_ID, Ledger, Mirror
@@ -114,8 +116,6 @@ async def test_a_contract_that_the_factory_did_not_deploy_is_not_followed(mirror
 
 
 async def test_a_step_takes_as_many_statements_for_many_events_as_for_few(mirror: Mirror, ledger: Ledger) -> None:
-    from sqlalchemy import event
-
     counts: list[int] = []
 
     def count(*_: object) -> None:
@@ -141,8 +141,6 @@ async def test_an_idle_mirror_still_says_that_it_is_alive(mirror: Mirror, ledger
     assert await mirror.step() == 0
     assert await mirror.rows("SELECT seen_at FROM mirror.heads") == before, "written again within the second"
     async with mirror.db.transaction() as session:
-        from sqlalchemy import text
-
         await session.execute(text("UPDATE mirror.heads SET seen_at = seen_at - interval '2 seconds'"))
     assert await mirror.step() == 0
     async with mirror.db.read() as connection:

@@ -114,9 +114,7 @@ async def test_a_deed_transfer_moves_no_amount(mirror: Mirror, ledger: Ledger) -
 
     def with_deeds(logs: list[Log], closing: Block) -> tuple[list[Log], Block]:
         moves = [log for log in logs if log.topics[0] == contracts.TRANSFER]
-        deeds = [
-            replace(log, log_index=log.log_index + 50, topics=(*log.topics, log.data), data=b"") for log in moves
-        ]
+        deeds = [replace(log, log_index=log.log_index + 50, topics=(*log.topics, log.data), data=b"") for log in moves]
         return logs + deeds, closing
 
     assert await mirror.step(Lying(mirror.chain, with_deeds)) > 0

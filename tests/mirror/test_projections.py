@@ -73,9 +73,7 @@ def replay(moves: list[Move], block: int) -> dict[tuple[bytes, bytes], int]:
 @given(histories(), st.integers(0, 30))
 def test_ranges_say_at_every_block_what_a_replay_says(moves: list[Move], block: int) -> None:
     found = ranges({}, closing_amounts({}, net_holdings(transfers(moves))), unset=0)
-    standing = [
-        each for each in found if each.from_block <= block and (each.to_block is None or block < each.to_block)
-    ]
+    standing = [each for each in found if each.from_block <= block and (each.to_block is None or block < each.to_block)]
     assert len({each.key for each in standing}) == len(standing), "one range of an account holds at a time"
     assert {each.key: each.state for each in standing if each.state} == replay(moves, block)
 

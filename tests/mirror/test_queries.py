@@ -53,9 +53,7 @@ async def test_blocks_outside_the_mirror_are_problems(mirror: Mirror, ledger: Le
 
 async def test_waiting_for_a_block_ends_when_it_is_mirrored(mirror: Mirror, ledger: Ledger) -> None:
     wanted = ledger.height() + 1
-    waiting = asyncio.create_task(
-        queries.wait_for_block(mirror.db, chain_id=CHAIN_ID, min_block=wanted, timeout_s=20)
-    )
+    waiting = asyncio.create_task(queries.wait_for_block(mirror.db, chain_id=CHAIN_ID, min_block=wanted, timeout_s=20))
     await mirror.converge()
     await asyncio.sleep(0.05)
     assert not waiting.done()

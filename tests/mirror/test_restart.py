@@ -97,9 +97,7 @@ async def test_a_lost_lease_writes_nothing(mirror: Mirror, ledger: Ledger, db: D
     await mirror.agrees_everywhere()
 
 
-@pytest.mark.parametrize(
-    "role", ["muniment_api", "muniment_sender", "muniment_dispatcher", "muniment_indexer"]
-)
+@pytest.mark.parametrize("role", ["muniment_api", "muniment_sender", "muniment_dispatcher", "muniment_indexer"])
 async def test_only_the_indexer_writes_and_nobody_deletes(
     mirror: Mirror, ledger: Ledger, database_url: SecretStr, role: str
 ) -> None:

@@ -3,10 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from pydantic import SecretStr
+from sqlalchemy import text
 from web3 import Web3
 
 from service.chain import artifacts
@@ -186,12 +189,10 @@ async def test_min_block_that_is_there_already_does_not_wait(history: History) -
     assert answer.json()["at"]["block"] == history.deployed_block
 
 
-async def test_the_mirrors_lag_is_on_every_label(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_mirrors_lag_is_on_every_label(history: History) -> None:
     world = history.world
     tip = (await world.get("/v1/status")).json()["chain"]["tip"]
     async with world.db.transaction() as session:
-        from sqlalchemy import text
-
         await session.execute(text("UPDATE mirror.heads SET head_number = head_number + 7"))
     for path in history.paths:
         assert (await world.get(path)).json()["at"]["lag"] == 7
@@ -201,11 +202,11 @@ async def test_the_mirrors_lag_is_on_every_label(history: History, monkeypatch: 
 
 
 async def test_a_block_below_the_mirror_and_a_mirror_without_blocks(
-    database_url: Any, anvil: Any, tmp_path: Any
+    database_url: SecretStr, chain_url: str, tmp_path: Path
 ) -> None:
-    height = int(rpc(anvil.url, "eth_blockNumber"), 16)
+    height = int(rpc(chain_url, "eth_blockNumber"), 16)
     start_block = height + 5
-    settings = make_settings(database_url, anvil.url, tmp_path / "keystore", start_block=start_block)
+    settings = make_settings(database_url, chain_url, tmp_path / "keystore", start_block=start_block)
     async with open_world(settings) as world:
         assert (await world.get("/v1/status")).json()["chain"]["tip"] is None
         problem(await world.get("/v1/tokens"), "mirror-empty")

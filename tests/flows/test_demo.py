@@ -1,0 +1,72 @@
+"""The demo tells the truth, and leaves nothing behind however it ends."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from scripts import local
+
+from tests.flows import devnets
+
+COMMAND = [sys.executable, "-m", "scripts.demo", "--json"]
+
+
+def test_every_number_that_the_demo_shows_is_the_chain_s(tmp_path: Path) -> None:
+    done = subprocess.run(
+        COMMAND, cwd=local.ROOT, env=_environment(tmp_path), capture_output=True, text=True, check=False, timeout=100
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["agrees"] is True
+    assert told["differences"] == []
+    assert told["compared"] > 50
+    assert "\x1b" not in done.stdout
+    assert _left(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "moment"),
+    [
+        (signal.SIGINT, "starting Postgres"),
+        (signal.SIGTERM, "starting api"),
+        (signal.SIGINT, "The chain reorganises"),
+    ],
+)
+def test_an_interrupted_demo_leaves_no_process_and_no_folder(
+    tmp_path: Path, number: signal.Signals, moment: str
+) -> None:
+    log = tmp_path / "demo.log"
+    with log.open("w") as output:
+        demo = subprocess.Popen(
+            COMMAND, cwd=local.ROOT, env=_environment(tmp_path), stdout=output, stderr=subprocess.STDOUT
+        )
+    local.wait_for(lambda: True if moment in log.read_text() else None, what=moment, timeout_s=60)
+    demo.send_signal(number)
+    assert demo.wait(timeout=30) == 128 + number
+    assert "interrupted" in log.read_text()
+    assert _left(tmp_path) == []
+
+
+def test_even_a_killed_demo_leaves_no_process_and_no_folder(tmp_path: Path) -> None:
+    log = tmp_path / "demo.log"
+    with log.open("w") as output:
+        demo = subprocess.Popen(
+            COMMAND, cwd=local.ROOT, env=_environment(tmp_path), stdout=output, stderr=subprocess.STDOUT
+        )
+    local.wait_for(lambda: True if "third investor" in log.read_text() else None, what="the story", timeout_s=60)
+    demo.kill()
+    demo.wait()
+    local.wait_for(lambda: None if _left(tmp_path) else True, what="the end of all processes", timeout_s=30)
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    return {**os.environ, "TMPDIR": str(folder), "PYTHONUNBUFFERED": "1"}
+
+
+def _left(folder: Path) -> list[str]:
+    """Folders of demos, and processes at work for one."""
+    return [str(each) for each in folder.glob("muniment-demo-*")] + devnets.left(folder)

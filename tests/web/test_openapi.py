@@ -1,0 +1,147 @@
+"""The OpenAPI document says all that a caller needs, and nothing that is not so."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from service.app import openapi
+from service.errors import Problem
+from tests.world import make_settings
+
+PROBLEM = "application/problem+json"
+
+UNDOCUMENTED = {
+    "route-not-found": "there is no route to document it at",
+    "method-not-allowed": "there is no operation to document it at",
+    "internal-error": "a fault, which any route may have",
+}
+
+
+def document() -> dict[str, Any]:
+    settings = make_settings(SecretStr("postgresql:///ledger"), "http://127.0.0.1:1", Path("keystore"))
+    return openapi(settings.model_copy(update={"factory_address": "0x" + "11" * 20}))
+
+
+DOCUMENT = document()
+
+
+OPERATIONS: list[tuple[str, dict[str, Any]]] = [
+    (path, operation) for path, methods in DOCUMENT["paths"].items() for operation in methods.values()
+]
+
+each_operation = pytest.mark.parametrize(
+    ("path", "operation"), OPERATIONS, ids=[operation["operationId"] for _, operation in OPERATIONS]
+)
+
+
+def resolved(schema: dict[str, Any]) -> dict[str, Any]:
+    while "$ref" in schema:
+        schema = DOCUMENT["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    return schema
+
+
+def lacks_example(schema: dict[str, Any], at: str) -> list[str]:
+    """Where a schema leaves a reader guessing: no example, and no type that is its own example."""
+    schema = resolved(schema)
+    if any(name in schema for name in ("example", "examples", "enum", "const", "default")):
+        return []
+    if schema.get("format") in ("uuid", "date-time") or schema.get("type") in ("boolean", "null"):
+        return []
+    if "properties" in schema:
+        return [where for name, each in schema["properties"].items() for where in lacks_example(each, f"{at}/{name}")]
+    if "items" in schema:
+        return lacks_example(schema["items"], f"{at}/0")
+    alternatives = [each for each in schema.get("anyOf", []) if resolved(each).get("type") != "null"]
+    if alternatives:
+        return [where for each in alternatives for where in lacks_example(each, at)]
+    return [at]
+
+
+def shown(content: dict[str, Any]) -> list[str]:
+    if "example" in content or content.get("examples"):
+        return []
+    return lacks_example(content["schema"], "")
+
+
+@each_operation
+def test_an_operation_is_described(path: str, operation: dict[str, Any]) -> None:
+    assert operation["summary"]
+    assert operation["description"].endswith(".")
+    assert operation["tags"]
+    for parameter in operation.get("parameters", []):
+        if parameter["in"] != "path" and parameter["name"] not in ("status", "token_id"):
+            assert parameter.get("description"), parameter["name"]
+
+
+@each_operation
+def test_a_request_body_has_an_example(path: str, operation: dict[str, Any]) -> None:
+    for content in operation.get("requestBody", {}).get("content", {}).values():
+        assert shown(content) == []
+
+
+@each_operation
+def test_a_successful_answer_has_an_example(path: str, operation: dict[str, Any]) -> None:
+    successes = [response for status, response in operation["responses"].items() if status.startswith("2")]
+    assert successes
+    for response in successes:
+        for content in response["content"].values():
+            assert shown(content) == []
+
+
+@each_operation
+def test_a_refusal_is_documented_as_the_problem_that_it_is(path: str, operation: dict[str, Any]) -> None:
+    for status, response in operation["responses"].items():
+        if status.startswith("2"):
+            continue
+        assert set(response["content"]) == {PROBLEM}, status
+        content = response["content"][PROBLEM]
+        assert resolved(content["schema"])["title"] == "ProblemBody"
+        for slug, example in content["examples"].items():
+            assert example["value"]["type"] == f"/problems/{slug}"
+            assert example["value"]["status"] == int(status) == Problem.registry[slug].status
+
+
+def slugs(operation: dict[str, Any]) -> set[str]:
+    found: set[str] = set()
+    for response in operation["responses"].values():
+        found |= set(response["content"].get(PROBLEM, {}).get("examples", {}))
+    return found
+
+
+@each_operation
+def test_what_any_route_may_answer_is_documented_at_each(path: str, operation: dict[str, Any]) -> None:
+    expected = set()
+    if path.startswith("/v1"):
+        expected |= {"unauthorized", "database-unavailable"}
+    if operation.get("parameters") and path.startswith("/v1"):
+        expected |= {"invalid-request"}
+    if "requestBody" in operation:
+        expected |= {"body-too-large", "idempotency-key-reused"}
+    if any(parameter["name"] == "cursor" for parameter in operation.get("parameters", [])):
+        expected |= {"bad-cursor"}
+    if path == "/problems/{slug}":
+        expected |= {"problem-not-found"}
+    assert expected - slugs(operation) == set()
+
+
+def test_every_problem_is_documented_at_some_route() -> None:
+    documented = set().union(*(slugs(operation) for _, operation in OPERATIONS))
+    assert set(Problem.registry) - documented <= set(UNDOCUMENTED)
+
+
+def test_every_write_documents_its_idempotency_key() -> None:
+    for _, operation in OPERATIONS:
+        if "requestBody" in operation:
+            (key,) = [parameter for parameter in operation["parameters"] if parameter["name"] == "Idempotency-Key"]
+            assert key["required"]
+            assert key["in"] == "header"
+
+
+def test_every_operation_of_v1_asks_for_a_key_and_has_an_id_of_its_own() -> None:
+    ids = []
+    for path, operation in OPERATIONS:
+        assert bool(operation.get("security")) == path.startswith("/v1")
+        ids.append(operation["operationId"])
+    assert len(ids) == len(set(ids)) >= 20

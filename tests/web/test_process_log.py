@@ -1,0 +1,60 @@
+"""What a real API process writes to its log when it fails."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import httpx
+from pydantic import SecretStr
+from scripts import local
+from scripts.stack import free_port
+from sqlalchemy import text
+
+from tests.web.answers import problem
+from tests.world import PASSWORD, PEPPER, World
+
+
+async def test_a_fault_is_one_line_without_the_exceptions_words(world: World, tmp_path: Path) -> None:
+    settings, port = world.settings, free_port()
+    environment = {
+        "MUNIMENT_DATABASE_URL": settings.database_url.get_secret_value(),
+        "MUNIMENT_RPC_URL": settings.rpc_url,
+        "MUNIMENT_CHAIN_ID": str(settings.chain_id),
+        "MUNIMENT_KEYSTORE_DIR": str(settings.keystore_dir),
+        "MUNIMENT_KEYSTORE_PASSWORD": PASSWORD.get_secret_value(),
+        "MUNIMENT_KEY_ENCRYPTION_KEY": settings.key_encryption_key.get_secret_value(),
+        "MUNIMENT_API_KEY_PEPPER": PEPPER.get_secret_value(),
+        "MUNIMENT_FACTORY_ADDRESS": str(settings.factory_address),
+        "MUNIMENT_API_PORT": str(port),
+    }
+    command = [sys.executable, "-m", "service.cli", "api"]
+    api = local.spawn("api", command, log=tmp_path / "api.log", env={**os.environ, **environment})
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+
+            def answers() -> bool | None:
+                api.check()
+                try:
+                    return httpx.get(f"http://127.0.0.1:{port}/problems").is_success or None
+                except httpx.TransportError:
+                    return None
+
+            local.wait_for(answers, what="the API")
+            async with world.db.transaction() as session:
+                await session.execute(text("ALTER TABLE assets RENAME COLUMN description TO hidden"))
+            headers = {"Authorization": f"Bearer {world.key}"}
+            answer = await client.get("/v1/assets", headers=headers)
+            problem(answer, "internal-error")
+            refused = await client.get("/v1/assets", headers={"Authorization": f"Bearer {world.key}x"})
+            problem(refused, "unauthorized")
+    finally:
+        api.stop()
+    written = (tmp_path / "api.log").read_text()
+    assert world.key[-49:] not in written
+    assert isinstance(world.settings.database_url, SecretStr)
+    lines = written.splitlines()
+    (fault,) = [json.loads(line) for line in lines if "request_failed" in line]
+    assert fault["error_kind"] == "UndefinedColumn"
+    assert "does not exist" not in written
+    assert all(line.startswith("{") for line in lines), written
