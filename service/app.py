@@ -16,7 +16,7 @@ from service.operations import routes as operations
 from service.operations.submit import Ledger
 from service.settings import Settings
 from service.tokens import ownership, routes
-from service.web import problems
+from service.web import catalogue, problems
 from service.web.limits import BodyLimit
 
 DESCRIPTION = """Turn assets into tokens, and know who owned what at every block.
@@ -64,9 +64,10 @@ def create_app(settings: Settings) -> FastAPI:
     )
     problems.install(app)
     app.add_middleware(BodyLimit, bytes_max=settings.body_bytes_max)
-    app.include_router(problems.router)
+    app.include_router(catalogue.router)
     for router in (status.router, routes.router, ownership.router, operations.router):
         app.include_router(router, prefix="/v1")
+    catalogue.describe(app)
     return app
 
 

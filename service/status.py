@@ -10,7 +10,7 @@ from service.db import Database
 from service.mirror import queries as mirror
 from service.settings import Settings
 from service.transactions import queries as transactions
-from service.web.problems import documented
+from service.web.catalogue import documented
 
 router = APIRouter(tags=["status"])
 
@@ -25,22 +25,22 @@ class ChainView(BaseModel):
     node: Literal["answering", "silent"] = Field(
         description="`silent`: reads answer as of `tip`, and writes are accepted and sent once it answers again."
     )
-    seen_age_s: float | None = Field(description="Seconds since the indexer last heard from the node.")
+    seen_age_s: float | None = Field(description="Seconds since the indexer last heard from the node.", examples=[0.1])
     finality: str = Field(examples=["depth:8"])
-    head: int | None = Field(description="The node's newest block.")
-    tip: int | None = Field(description="The mirror's newest block.")
-    final: int | None = Field(description="The newest block past reversal; null while there is none.")
-    lag: int | None = Field(description="Blocks that the mirror is behind the node.")
+    head: int | None = Field(description="The node's newest block.", examples=[120])
+    tip: int | None = Field(description="The mirror's newest block.", examples=[120])
+    final: int | None = Field(description="The newest block past reversal; null while there is none.", examples=[112])
+    lag: int | None = Field(description="Blocks that the mirror is behind the node.", examples=[0])
 
 
 class TransactionsView(BaseModel):
     """How many live transactions stand where."""
 
-    queued: int
-    pending: int
-    submitted: int
-    mined: int
-    oldest_unmined_s: float | None
+    queued: int = Field(description="Stored, without a nonce yet.", examples=[0])
+    pending: int = Field(description="Signed and stored; not known to have reached a node.", examples=[0])
+    submitted: int = Field(description="A node took it.", examples=[2])
+    mined: int = Field(description="In a block that is not past reversal.", examples=[5])
+    oldest_unmined_s: float | None = Field(description="Age of the oldest that is not mined.", examples=[0.4])
 
 
 class StatusView(BaseModel):

@@ -7,6 +7,7 @@ while another took over finds its epoch gone and writes nothing.
 
 import asyncio
 import os
+import secrets
 import signal
 import socket
 import time
@@ -48,7 +49,7 @@ class Lease:
 
     name: str
     ttl_s: float
-    holder: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}")
+    holder: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}")
     epoch: int | None = None
     renewed_s: float = 0.0
 
@@ -61,13 +62,15 @@ class Lease:
                 .values(name=self.name, holder="", epoch=0, expires_at=func.now())
                 .on_conflict_do_nothing()
             )
-            self.epoch = await session.scalar(
+            taken = await session.scalar(
                 update(LeaseRow)
                 .where(LeaseRow.name == self.name, LeaseRow.expires_at <= func.now())
                 .values(holder=self.holder, epoch=LeaseRow.epoch + 1, expires_at=fresh)
                 .returning(LeaseRow.epoch)
             )
-        return self.epoch is not None
+        # Only now: after a failed COMMIT the epoch would be another worker's too.
+        self.epoch = taken
+        return taken is not None
 
     async def hold(self, session: AsyncSession) -> None:
         """Renew inside the DB transaction that is about to write.
@@ -78,7 +81,7 @@ class Lease:
         fresh = func.clock_timestamp() + text(f"interval '{self.ttl_s} seconds'")
         held = await session.scalar(
             update(LeaseRow)
-            .where(LeaseRow.name == self.name, LeaseRow.epoch == self.epoch)
+            .where(LeaseRow.name == self.name, LeaseRow.epoch == self.epoch, LeaseRow.holder == self.holder)
             .values(expires_at=fresh)
             .returning(LeaseRow.epoch)
         )

@@ -1,6 +1,7 @@
 """Ids that sort by time, and DB transactions."""
 
 import asyncio
+import secrets
 import time
 from uuid import RFC_4122, UUID
 
@@ -8,7 +9,6 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from service import db as database
 from service.db import Database, new_id
 
 
@@ -23,21 +23,21 @@ def test_an_id_is_a_version_7_uuid_of_now() -> None:
 def test_ids_sort_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[UUID] = []
     for milliseconds in (1, 2, 0xFFFF, 0x1_0000, 2**40, 2**47):
-        monkeypatch.setattr(database.time, "time_ns", lambda at=milliseconds: at * 1_000_000)
+        monkeypatch.setattr(time, "time_ns", lambda at=milliseconds: at * 1_000_000)
         made.append(new_id())
     assert made == sorted(made)
     assert [str(each) for each in made] == sorted(str(each) for each in made)
 
 
 def test_ids_of_one_instant_differ(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database.time, "time_ns", lambda: 0)
+    monkeypatch.setattr(time, "time_ns", lambda: 0)
     assert len({new_id() for _ in range(2_000)}) == 2_000
 
 
 @pytest.mark.parametrize(("bits", "low"), [(0, 0), (2**74 - 1, 2**62 - 1)])
 def test_randomness_leaves_version_and_time_alone(bits: int, low: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database.secrets, "randbits", lambda count: bits)
-    monkeypatch.setattr(database.time, "time_ns", lambda: 5_000_000)
+    monkeypatch.setattr(secrets, "randbits", lambda count: bits)
+    monkeypatch.setattr(time, "time_ns", lambda: 5_000_000)
     made = new_id()
     assert (made.version, made.variant, made.int >> 80, made.int & (2**62 - 1)) == (7, RFC_4122, 5, low)
 
@@ -45,11 +45,15 @@ def test_randomness_leaves_version_and_time_alone(bits: int, low: int, monkeypat
 async def test_a_db_transaction_is_undone_by_any_exception(db: Database) -> None:
     async with db.transaction() as session:
         await session.execute(text("CREATE TABLE notes (line text)"))
+
+    async def fail(failure: type[BaseException]) -> None:
+        async with db.transaction() as session:
+            await session.execute(text("INSERT INTO notes VALUES ('lost')"))
+            raise failure
+
     for failure in (RuntimeError, asyncio.CancelledError):
         with pytest.raises(failure):
-            async with db.transaction() as session:
-                await session.execute(text("INSERT INTO notes VALUES ('lost')"))
-                raise failure
+            await fail(failure)
     async with db.read() as connection:
         assert await (await connection.execute("SELECT count(*) FROM notes")).fetchone() == (0,)
 

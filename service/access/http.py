@@ -37,8 +37,7 @@ async def authenticate(
         raise refusal
     db: Database = request.app.state.db
     settings: Settings = request.app.state.settings
-    async with db.read() as connection:
-        stored = await queries.stored_key(connection, key.id)
+    stored = await queries.stored_key(db, key.id)
     # An unknown id costs the same hash as a known one, so that time does not tell them apart.
     hashed = key.hashed(settings.api_key_pepper)
     if stored is None or not hmac.compare_digest(hashed, stored.secret_hmac) or not stored.usable:

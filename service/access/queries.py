@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from service.db import ReadConnection
+from service.db import Database
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,17 +24,15 @@ class StoredKey:
     usable: bool
 
 
-async def stored_key(connection: ReadConnection, key_id: str) -> StoredKey | None:
+async def stored_key(db: Database, key_id: str) -> StoredKey | None:
     """Look a key up by its public id."""
-    row = await (
-        await connection.execute(
-            """SELECT c.id, i.id, i.signer, k.secret_hmac, k.revoked_at IS NULL
+    rows = await db.fetch(
+        """SELECT c.id, i.id, i.signer, k.secret_hmac, k.revoked_at IS NULL
                FROM api_keys k JOIN callers c ON c.id = k.caller_id JOIN issuers i ON i.id = c.issuer_id
                WHERE k.id = %s""",
-            (key_id,),
-        )
-    ).fetchone()
-    if row is None:
+        (key_id,),
+    )
+    if not rows:
         return None
-    caller_id, issuer_id, signer, secret_hmac, usable = row
+    caller_id, issuer_id, signer, secret_hmac, usable = rows[0]
     return StoredKey(Caller(caller_id, issuer_id, signer), secret_hmac, usable)

@@ -9,9 +9,9 @@ from service.access.http import Authenticated, Unauthorized
 from service.operations import queries
 from service.operations.queries import OperationNotFound
 from service.operations.views import OperationView
+from service.web.catalogue import documented
 from service.web.http import Db
 from service.web.paging import BadCursor, CursorParameter, Limit, Page, decode_cursor, encode_cursor, page
-from service.web.problems import documented
 
 router = APIRouter(tags=["operations"])
 
@@ -36,7 +36,7 @@ async def list_operations(
     limit: Limit = 50,
 ) -> Page[OperationView]:
     """The issuer's operations, newest first."""
-    before = UUID(hex=decode_cursor(cursor, _LIST, bytes)[0].hex()) if cursor else None
+    before = decode_cursor(cursor, _LIST, UUID)[0] if cursor else None
     async with db.read() as connection:
         rows = await queries.operations_page(
             connection,
@@ -47,5 +47,5 @@ async def list_operations(
             count_max=limit + 1,
         )
     views = [OperationView.of(row) for row in rows]
-    data, next_cursor = page(views, limit=limit, cursor_of=lambda last: encode_cursor(_LIST, last.id.bytes))
+    data, next_cursor = page(views, limit=limit, cursor_of=lambda last: encode_cursor(_LIST, last.id))
     return Page(data=data, next_cursor=next_cursor)

@@ -1,6 +1,6 @@
 """Accepting an intent: replay, simulate, then store it with its transaction in one DB transaction."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -15,9 +15,12 @@ from service.chain.reader import Call, Chain, Reverted
 from service.chain.reverts import Revert
 from service.db import Database
 from service.errors import Problem
-from service.operations.tables import OperationRow
+from service.operations import queries
+from service.operations.queries import Operation
+from service.operations.tables import OperationRow, Status
 from service.telemetry import logger
 from service.transactions import commands as transactions
+from service.transactions.queries import queued
 from service.web import idempotency
 
 
@@ -44,26 +47,24 @@ class Request:
     caller: Caller
     idempotency_key: str
     method: str
-    path: str
+    route: str
+    target: UUID | None  # what the path names
     body: dict[str, Any]
 
     @property
     def fingerprint(self) -> bytes:
         """What tells this request from another under the same key."""
-        return idempotency.fingerprint(self.method, self.path, self.body)
+        target = None if self.target is None else str(self.target)
+        return idempotency.fingerprint(self.method, self.route, target, self.body)
 
     async def first_id(self, db: Database) -> str | None:
         """The last part of the resource that the key made before, or None."""
-        async with db.read() as connection:
-            resource = await idempotency.first_resource(
-                connection, self.caller.id, self.idempotency_key, self.fingerprint
-            )
+        resource = await idempotency.first_resource(db, self.caller.id, self.idempotency_key, self.fingerprint)
         return None if resource is None else resource.rpartition("/")[2]
 
     async def claim(self, session: AsyncSession, resource: str) -> bool:
-        """Spend the key on a resource; False when another request of the same body was faster."""
-        first = await idempotency.claim(session, self.caller.id, self.idempotency_key, self.fingerprint, resource)
-        return first == resource
+        """Spend the key on a resource; False when the same request did so before."""
+        return await idempotency.claim(session, self.caller.id, self.idempotency_key, self.fingerprint, resource)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,28 +107,76 @@ def reverts() -> dict[str, type[Problem]]:
     return {problem.revert: problem for problem in Problem.registry.values() if problem.revert}
 
 
-async def submit(session: AsyncSession, ledger: Ledger, request: Request, intent: Intent) -> bool:
-    """Store an intent and its transaction. False when the key was spent meanwhile by the same request."""
-    if not await request.claim(session, f"operations/{intent.id}"):
-        return False
+async def once(ledger: Ledger, request: Request, make: Callable[[], Awaitable[Operation]]) -> Operation:
+    """The operation of a request's key: the one that it made before, or else what `make` makes now."""
+    if first := await _first(ledger, request):
+        return first
+    try:
+        return await make()
+    except Problem:
+        # The same request at the same time may have been faster, and the refusal may be its effect.
+        if first := await _first(ledger, request):
+            return first
+        raise
+
+
+async def _first(ledger: Ledger, request: Request) -> Operation | None:
+    first = await request.first_id(ledger.db)
+    if first is None:
+        return None
+    async with ledger.db.read() as connection:
+        return await queries.operation(connection, issuer_id=request.caller.issuer_id, id=UUID(first))
+
+
+async def submit(
+    ledger: Ledger, request: Request, intent: Intent, *more: Callable[[AsyncSession], Awaitable[None]]
+) -> Operation:
+    """Store an intent and its transaction, and whatever `more` writes, in one DB transaction.
+
+    Where the same request was faster under the same key, nothing is stored and its operation is the answer.
+    """
+    async with ledger.db.transaction() as session:
+        if await request.claim(session, f"operations/{intent.id}"):
+            stored = await _store(session, ledger, request, intent)
+            for write in more:
+                await write(session)
+            return stored
+    first = await _first(ledger, request)
+    assert first is not None, "the key was spent a moment ago"
+    return first
+
+
+async def _store(session: AsyncSession, ledger: Ledger, request: Request, intent: Intent) -> Operation:
+    caller, chain_id = request.caller, ledger.chain.chain_id
     transaction_id = await transactions.enqueue(
-        session,
-        chain_id=ledger.chain.chain_id,
-        signer=request.caller.signer,
-        recipient=intent.recipient,
-        data=intent.data,
+        session, chain_id=chain_id, signer=caller.signer, recipient=intent.recipient, data=intent.data
     )
-    await session.execute(
-        insert(OperationRow).values(
+    created_at = await session.scalar(
+        insert(OperationRow)
+        .values(
             id=intent.id,
-            issuer_id=request.caller.issuer_id,
-            caller_id=request.caller.id,
+            issuer_id=caller.issuer_id,
+            caller_id=caller.id,
             kind=intent.kind,
-            chain_id=ledger.chain.chain_id,
+            chain_id=chain_id,
             token_id=intent.token_id,
             contract=intent.contract,
             parameters=request.body,
             transaction_id=transaction_id,
         )
+        .returning(OperationRow.created_at)
     )
-    return True
+    assert created_at is not None
+    return Operation(
+        id=intent.id,
+        kind=intent.kind,
+        chain_id=chain_id,
+        token_id=intent.token_id,
+        contract=intent.contract,
+        parameters=request.body,
+        status=Status.PENDING,
+        problem=None,
+        created_at=created_at,
+        closed_at=None,
+        transaction=queued(transaction_id, caller.signer),
+    )

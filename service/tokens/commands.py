@@ -20,7 +20,7 @@ from service.keys import managed
 from service.mirror import queries as mirror
 from service.operations import queries as operations
 from service.operations.queries import Operation
-from service.operations.submit import Intent, Ledger, Request, simulate, submit
+from service.operations.submit import Intent, Ledger, Request, once, simulate, submit
 from service.tokens import queries
 from service.tokens.orders import AccountOrder, AssetOrder, BurnOrder, EmptyOrder, MintOrder, TokenOrder, TransferOrder
 from service.tokens.problems import (
@@ -53,16 +53,22 @@ async def register_account(ledger: Ledger, request: Request, order: AccountOrder
     Raises:
         AccountExists: this issuer has registered the address already.
     """
-    first = await request.first_id(ledger.db)
-    if first is None:
+    found = await _first_account(ledger, request)
+    if found is None:
         async with ledger.db.transaction() as session:
             await _add_account(session, ledger, request, order)
-        first = await request.first_id(ledger.db)
-    assert first is not None, "the key was spent a moment ago"
+        found = await _first_account(ledger, request)
+    assert found is not None, "the key was spent a moment ago"
+    return found
+
+
+async def _first_account(ledger: Ledger, request: Request) -> Account | None:
+    first = await request.first_id(ledger.db)
+    if first is None:
+        return None
+    address = bytes.fromhex(first.removeprefix("0x"))
     async with ledger.db.read() as connection:
-        return await queries.account(
-            connection, issuer_id=request.caller.issuer_id, address=bytes.fromhex(first.removeprefix("0x"))
-        )
+        return await queries.account(connection, issuer_id=request.caller.issuer_id, address=address)
 
 
 async def _add_account(session: AsyncSession, ledger: Ledger, request: Request, order: AccountOrder) -> None:
@@ -90,9 +96,10 @@ async def deploy_token(ledger: Ledger, request: Request, order: TokenOrder) -> O
 
     Source: EIP-1014 (CREATE2).
     """
-    replayed = await _replayed(ledger, request)
-    if replayed is not None:
-        return replayed
+    return await once(ledger, request, lambda: _deploy(ledger, request, order))
+
+
+async def _deploy(ledger: Ledger, request: Request, order: TokenOrder) -> Operation:
     caller = request.caller
     async with ledger.db.read() as connection:
         await queries.asset(connection, issuer_id=caller.issuer_id, id=order.asset_id)
@@ -104,10 +111,11 @@ async def deploy_token(ledger: Ledger, request: Request, order: TokenOrder) -> O
     data = contracts.encode_call("AssetFactory", "deploy", salt, code)
     await simulate(ledger.chain, Call(to=ledger.factory, data=data, sender=caller.signer))
     intent = Intent(operation_id, "token.deploy", token_id, address, ledger.factory, data)
-    async with ledger.db.transaction() as session:
-        if await submit(session, ledger, request, intent):
-            await _store_token(session, ledger, request, order, intent, former)
-    return await _first_operation(ledger, request)
+
+    async def store_token(session: AsyncSession) -> None:
+        await _store_token(session, ledger, request, order, intent, former)
+
+    return await submit(ledger, request, intent, store_token)
 
 
 async def _failed_token(connection: ReadConnection, issuer_id: UUID, order: TokenOrder) -> Token | None:
@@ -223,9 +231,10 @@ async def transfer(ledger: Ledger, request: Request, token_id: UUID, order: Tran
 
     Source: ERC-3009, transferWithAuthorization.
     """
-    replayed = await _replayed(ledger, request)
-    if replayed is not None:
-        return replayed
+    return await once(ledger, request, lambda: _transfer(ledger, request, token_id, order))
+
+
+async def _transfer(ledger: Ledger, request: Request, token_id: UUID, order: TransferOrder) -> Operation:
     caller = request.caller
     async with ledger.db.read() as connection:
         token = await _deployed_token(connection, caller.issuer_id, token_id)
@@ -260,14 +269,15 @@ async def _call_token(
     ledger: Ledger, request: Request, token_id: UUID, kind: str, write: Callable[[bytes], bytes]
 ) -> Operation:
     """Submit a call by the issuer's signer; `write` makes its calldata from the 32 bytes that the contract burns."""
-    replayed = await _replayed(ledger, request)
-    if replayed is not None:
-        return replayed
-    async with ledger.db.read() as connection:
-        token = await _deployed_token(connection, request.caller.issuer_id, token_id)
-    operation_id = new_id()
-    burned_id = contracts.operation_nonce(ledger.chain.chain_id, token.address, operation_id)
-    return await _send(ledger, request, token, operation_id, kind, write(burned_id))
+
+    async def make() -> Operation:
+        async with ledger.db.read() as connection:
+            token = await _deployed_token(connection, request.caller.issuer_id, token_id)
+        operation_id = new_id()
+        burned_id = contracts.operation_nonce(ledger.chain.chain_id, token.address, operation_id)
+        return await _send(ledger, request, token, operation_id, kind, write(burned_id))
+
+    return await once(ledger, request, make)
 
 
 async def _send(
@@ -275,9 +285,7 @@ async def _send(
 ) -> Operation:
     await simulate(ledger.chain, Call(to=token.address, data=data, sender=request.caller.signer))
     intent = Intent(operation_id, kind, token.id, token.address, token.address, data)
-    async with ledger.db.transaction() as session:
-        await submit(session, ledger, request, intent)
-    return await _first_operation(ledger, request)
+    return await submit(ledger, request, intent)
 
 
 async def _deployed_token(connection: ReadConnection, issuer_id: UUID, token_id: UUID) -> Token:
@@ -286,18 +294,3 @@ async def _deployed_token(connection: ReadConnection, issuer_id: UUID, token_id:
     if await mirror.contract(connection, chain_id=token.chain_id, address=token.address, block=tip) is None:
         raise TokenNotDeployed(f"wait for the operation that deploys it: GET /v1/operations/{token.operation_id}")
     return token
-
-
-async def _replayed(ledger: Ledger, request: Request) -> Operation | None:
-    """The operation that the request's key made before, whatever the chain would say of it today."""
-    first = await request.first_id(ledger.db)
-    if first is None:
-        return None
-    async with ledger.db.read() as connection:
-        return await operations.operation(connection, issuer_id=request.caller.issuer_id, id=UUID(first))
-
-
-async def _first_operation(ledger: Ledger, request: Request) -> Operation:
-    first = await _replayed(ledger, request)
-    assert first is not None, "the key was spent a moment ago"
-    return first

@@ -15,6 +15,12 @@ def _printable(text: str) -> str:
     return text
 
 
+def _readable(text: str) -> str:
+    if not all(character.isprintable() or character in "\n\t" for character in text):
+        raise ValueError("use printable characters, line feeds and tabs")
+    return text
+
+
 Name = Annotated[StrictStr, Field(min_length=1, max_length=120), AfterValidator(_printable)]
 Label = Annotated[StrictStr, Field(max_length=120), AfterValidator(lambda text: text and _printable(text))]
 
@@ -40,7 +46,7 @@ class AssetOrder(Order):
 
     name: Name
     category: Literal["house", "shares", "painting", "loyalty", "other"]
-    description: Annotated[StrictStr, Field(max_length=2_000)] = ""
+    description: Annotated[StrictStr, Field(max_length=2_000), AfterValidator(_readable)] = ""
 
 
 class AccountOrder(Order):

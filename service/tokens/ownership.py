@@ -28,9 +28,9 @@ from service.tokens.views import (
     TransferView,
     label_view,
 )
+from service.web.catalogue import documented
 from service.web.http import AddressInPath
 from service.web.paging import BadCursor, CursorParameter, Limit, decode_cursor, encode_cursor, page
-from service.web.problems import documented
 
 router = APIRouter()
 
@@ -66,11 +66,11 @@ async def list_tokens(
     reading: ReadingNow, cursor: CursorParameter = None, limit: Limit = 50
 ) -> LabelledPage[TokenView]:
     """The issuer's tokens, newest first."""
-    before = UUID(bytes=decode_cursor(cursor, "tokens", bytes)[0]) if cursor else None
+    before = decode_cursor(cursor, "tokens", UUID)[0] if cursor else None
     issuer_id = reading.caller.issuer_id
     async with reading.open() as (connection, label):
         rows = await queries.tokens_page(connection, issuer_id=issuer_id, before=before, count_max=limit + 1)
-        shown, next_cursor = page(rows, limit=limit, cursor_of=lambda last: encode_cursor("tokens", last.id.bytes))
+        shown, next_cursor = page(rows, limit=limit, cursor_of=lambda last: encode_cursor("tokens", last.id))
         views = await _token_views(connection, reading, label, shown)
     return LabelledPage(data=views, next_cursor=next_cursor, at=label_view(label))
 
@@ -138,7 +138,7 @@ async def read_history(
     token_id: UUID, account: AddressInPath, reading: ReadingAt, cursor: CursorParameter = None, limit: Limit = 100
 ) -> LabelledPage[HistoryView]:
     """What one account held and when, oldest first, up to now or up to a block."""
-    of = f"history:{token_id}"
+    of = f"history:{token_id}:{account.hex()}"
     after_block = decode_cursor(cursor, of, int)[0] if cursor else None
     async with reading.open() as (connection, label):
         token, contract = await reading.token(connection, label, token_id)
@@ -166,7 +166,8 @@ async def list_token_transfers(
     """Mints, transfers and burns of a token, newest first."""
     async with reading.open() as (connection, label):
         token, contract = await reading.token(connection, label, token_id)
-        return await _transfers(connection, label, {token.address: (token, contract)}, account, cursor, limit)
+        of = f"transfers:{token_id}:{account.hex() if account else ''}"
+        return await _transfers(connection, label, {token.address: (token, contract)}, account, of, cursor, limit)
 
 
 @router.get("/accounts/{account}/transfers", tags=["ownership"], responses=documented(*_ACCOUNT))
@@ -176,7 +177,7 @@ async def list_account_transfers(
     """Mints, transfers and burns of the issuer's tokens that touched an account, newest first."""
     async with reading.open() as (connection, label):
         known = await _known_tokens(connection, reading, label, account)
-        return await _transfers(connection, label, known, account, cursor, limit)
+        return await _transfers(connection, label, known, account, f"transfers:{account.hex()}", cursor, limit)
 
 
 @router.get("/accounts/{account}/holdings", tags=["ownership"], responses=documented(*_ACCOUNT))
@@ -219,10 +220,11 @@ async def _transfers(
     label: Label,
     known: dict[bytes, tuple[Token, Contract]],
     account: bytes | None,
+    of: str,
     cursor: str | None,
     limit: int,
 ) -> LabelledPage[TransferView]:
-    before = decode_cursor(cursor, "transfers", int, int) if cursor else None
+    before = decode_cursor(cursor, of, int, int) if cursor else None
     rows = await mirror.transfers_page(
         connection,
         contract_ids=[contract.id for _, contract in known.values()],
@@ -232,7 +234,7 @@ async def _transfers(
         count_max=limit + 1,
     )
     data, next_cursor = page(
-        rows, limit=limit, cursor_of=lambda last: encode_cursor("transfers", last.block_number, last.log_index)
+        rows, limit=limit, cursor_of=lambda last: encode_cursor(of, last.block_number, last.log_index)
     )
     views = [TransferView.of(row, known[row.contract][0]) for row in data]
     return LabelledPage(data=views, next_cursor=next_cursor, at=label_view(label))

@@ -68,7 +68,7 @@ class Reading:
         return token, contract
 
 
-def reading_now(
+async def reading_now(
     request: Request,
     caller: Authenticated,
     min_block: Annotated[BlockNumber, Query(description="Wait until the mirror has this block.")] = None,
@@ -78,7 +78,7 @@ def reading_now(
     return Reading(state.db, caller, state.settings.chain_id, None, min_block)
 
 
-def reading_at(
+async def reading_at(
     request: Request,
     caller: Authenticated,
     at_block: Annotated[BlockNumber, Query(description="Answer as of the end of this block.")] = None,

@@ -1,6 +1,6 @@
 """/v1/assets, /v1/accounts and /v1/tokens: what is asked of the chain."""
 
-from typing import Annotated
+from typing import Annotated, Protocol
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -23,15 +23,17 @@ from service.tokens.orders import (
     TransferOrder,
 )
 from service.tokens.views import AccountView, AssetView
+from service.web.bodies import StrictJsonRoute
+from service.web.catalogue import documented
 from service.web.http import AddressInPath, Db
 from service.web.idempotency import IdempotencyKey, IdempotencyKeyReused
 from service.web.paging import BadCursor, CursorParameter, Limit, Page, decode_cursor, encode_cursor, page
-from service.web.problems import BodyTooLarge, documented
+from service.web.problems import BodyTooLarge
 
-router = APIRouter()
+router = APIRouter(route_class=StrictJsonRoute)
 
 
-def _ledger(request: Request) -> Ledger:
+async def _ledger(request: Request) -> Ledger:
     ledger: Ledger = request.app.state.ledger
     return ledger
 
@@ -39,17 +41,20 @@ def _ledger(request: Request) -> Ledger:
 LedgerDep = Annotated[Ledger, Depends(_ledger)]
 
 
-class Asking:
-    """Turns a route's body into the intention that its idempotency key names."""
+class Asking(Protocol):
+    """Makes the intention that an idempotency key names of a body, and of what the path names."""
 
-    def __init__(self, request: Request, caller: Authenticated, key: IdempotencyKey) -> None:
-        self._method, self._path, self._caller, self._key = request.method, request.url.path, caller, key
-
-    def __call__(self, order: Order) -> Intention:
-        return Intention(self._caller, self._key, self._method, self._path, order.canonical())
+    def __call__(self, order: Order, target: UUID | None = None) -> Intention: ...
 
 
-AskingDep = Annotated[Asking, Depends()]
+async def _asking(request: Request, caller: Authenticated, key: IdempotencyKey) -> Asking:
+    def ask(order: Order, target: UUID | None = None) -> Intention:
+        return Intention(caller, key, request.method, request.scope["endpoint"].__name__, target, order.canonical())
+
+    return ask
+
+
+AskingDep = Annotated[Asking, Depends(_asking)]
 
 _WRITE = (Unauthorized, IdempotencyKeyReused, BodyTooLarge)
 _CALL = (
@@ -90,11 +95,11 @@ async def list_assets(
     caller: Authenticated, db: Db, cursor: CursorParameter = None, limit: Limit = 50
 ) -> Page[AssetView]:
     """The issuer's assets, newest first."""
-    before = UUID(bytes=decode_cursor(cursor, "assets", bytes)[0]) if cursor else None
+    before = decode_cursor(cursor, "assets", UUID)[0] if cursor else None
     async with db.read() as connection:
         rows = await queries.assets_page(connection, issuer_id=caller.issuer_id, before=before, count_max=limit + 1)
     views = [AssetView.model_validate(row) for row in rows]
-    data, next_cursor = page(views, limit=limit, cursor_of=lambda last: encode_cursor("assets", last.id.bytes))
+    data, next_cursor = page(views, limit=limit, cursor_of=lambda last: encode_cursor("assets", last.id))
     return Page(data=data, next_cursor=next_cursor)
 
 
@@ -150,7 +155,7 @@ async def mint(
     token_id: UUID, order: MintOrder, ask: AskingDep, ledger: LedgerDep, response: Response
 ) -> OperationView:
     """Create units for a holder."""
-    return _accepted(await commands.mint(ledger, ask(order), token_id, order), response)
+    return _accepted(await commands.mint(ledger, ask(order, token_id), token_id, order), response)
 
 
 @router.post(
@@ -163,7 +168,7 @@ async def burn(
     token_id: UUID, order: BurnOrder, ask: AskingDep, ledger: LedgerDep, response: Response
 ) -> OperationView:
     """Destroy units of a holder."""
-    return _accepted(await commands.burn(ledger, ask(order), token_id, order), response)
+    return _accepted(await commands.burn(ledger, ask(order, token_id), token_id, order), response)
 
 
 @router.post(
@@ -182,7 +187,7 @@ async def transfer(
     token_id: UUID, order: TransferOrder, ask: AskingDep, ledger: LedgerDep, response: Response
 ) -> OperationView:
     """Move units out of a managed account, which needs no ether: the issuer's signer pays the gas."""
-    return _accepted(await commands.transfer(ledger, ask(order), token_id, order), response)
+    return _accepted(await commands.transfer(ledger, ask(order, token_id), token_id, order), response)
 
 
 @router.post("/tokens/{token_id}/pause", status_code=202, tags=["tokens"], responses=documented(*_CALL))
@@ -190,7 +195,7 @@ async def pause(
     token_id: UUID, order: EmptyOrder, ask: AskingDep, ledger: LedgerDep, response: Response
 ) -> OperationView:
     """Stop every move of a token, minting and burning included."""
-    return _accepted(await commands.pause(ledger, ask(order), token_id, order), response)
+    return _accepted(await commands.pause(ledger, ask(order, token_id), token_id, order), response)
 
 
 @router.post(
@@ -203,4 +208,4 @@ async def unpause(
     token_id: UUID, order: EmptyOrder, ask: AskingDep, ledger: LedgerDep, response: Response
 ) -> OperationView:
     """Let a paused token move again."""
-    return _accepted(await commands.unpause(ledger, ask(order), token_id, order), response)
+    return _accepted(await commands.unpause(ledger, ask(order, token_id), token_id, order), response)

@@ -10,6 +10,7 @@ from service.addresses import ZERO, Address, Hash
 from service.amounts import Amount, display_amount
 from service.mirror.queries import HistoryEntry, Label, Transfer
 from service.tokens.queries import Token
+from service.web.paging import NextCursor
 
 Row = TypeVar("Row")
 
@@ -26,14 +27,14 @@ class LabelView(BaseModel):
     block: int = Field(examples=[42])
     hash: Hash = Field(examples=["0x" + "8f" * 32])
     final: bool = Field(description="The block is past reversal.")
-    lag: int = Field(description="Blocks that the mirror is behind the node, as last heard.")
+    lag: int = Field(description="Blocks that the mirror is behind the node, as last heard.", examples=[0])
 
 
 class LabelledPage(BaseModel, Generic[Row]):
     """One page of a list, and the block that it describes."""
 
     data: list[Row]
-    next_cursor: str | None = Field(description="Ask for the next page with `?cursor=`; null on the last page.")
+    next_cursor: NextCursor
     at: LabelView
 
 
@@ -73,7 +74,7 @@ class TokenView(BaseModel):
     address: Address
     status: Literal["deploying", "active", "failed"]
     operation_id: UUID = Field(description="The operation that deploys it.")
-    deployed_block: int | None
+    deployed_block: int | None = Field(examples=[7])
     total_supply: Amount | None = Field(examples=["1000"])
     paused: bool | None
     created_at: datetime
@@ -156,7 +157,9 @@ class HistoryView(BaseModel):
     from_block: int = Field(examples=[42])
     from_hash: Hash
     from_time: datetime
-    to_block: int | None = Field(description="The first block in which this no longer held; null while it holds.")
+    to_block: int | None = Field(
+        description="The first block in which this no longer held; null while it holds.", examples=[57]
+    )
     amount: Amount = Field(examples=["1050"], description="Base units.")
     display: str = Field(examples=["10.5"], description="The amount in whole tokens.")
 
@@ -187,7 +190,7 @@ class TransferView(BaseModel):
     block: int = Field(examples=[42])
     block_hash: Hash
     time: datetime
-    log_index: int
+    log_index: int = Field(examples=[1])
     transaction_hash: Hash
 
     @classmethod

@@ -22,6 +22,11 @@ class Progress:
     last_error: str | None
 
 
+def queued(id: UUID, signer: bytes) -> Progress:
+    """Where a transaction stands that was stored a moment ago."""
+    return Progress(id, "queued", signer, None, None, None, None, None)
+
+
 async def progress(connection: ReadConnection, ids: Sequence[UUID]) -> dict[UUID, Progress]:
     """Where these transactions stand, by id. An unmined one shows the hash of its newest attempt."""
     cursor = await connection.execute(

@@ -10,7 +10,8 @@ from service.addresses import parse_holder
 from service.db import Database
 
 
-def _db(request: Request) -> Database:
+# Async, like every dependency here: a plain function would cost a thread for each request.
+async def _db(request: Request) -> Database:
     db: Database = request.app.state.db
     return db
 

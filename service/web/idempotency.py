@@ -3,19 +3,19 @@
 The row is written in the same DB transaction as the effect, so a key is spent when and only when its effect is stored.
 """
 
+import hashlib
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
 import rfc8785
-from cryptography.hazmat.primitives import hashes
 from fastapi import Header
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from service.db import Base, ReadConnection
+from service.db import Base, Database
 from service.errors import Problem
 
 IdempotencyKey = Annotated[
@@ -50,49 +50,44 @@ class IdempotencyKeyReused(Problem):
     slug, title, status = "idempotency-key-reused", "This idempotency key belongs to another request", 422
 
 
-def fingerprint(method: str, path: str, body: dict[str, Any]) -> bytes:
-    """SHA-256 over the canonical request. Source: RFC 8785."""
-    digest = hashes.Hash(hashes.SHA256())
-    digest.update(rfc8785.dumps({"method": method, "path": path, "body": body}))
-    return digest.finalize()
+def fingerprint(method: str, route: str, target: str | None, body: dict[str, Any]) -> bytes:
+    """SHA-256 over what is asked of what, however it was spelled. Source: RFC 8785."""
+    asked = {"method": method, "route": route, "target": target, "body": body}
+    return hashlib.sha256(rfc8785.dumps(asked)).digest()
 
 
-async def first_resource(connection: ReadConnection, caller_id: UUID, key: str, print_: bytes) -> str | None:
+async def first_resource(db: Database, caller_id: UUID, key: str, print_: bytes) -> str | None:
     """What a key made before, or None when it is new.
 
     Raises:
         IdempotencyKeyReused: it made something of another request.
     """
-    row = await (
-        await connection.execute(
-            "SELECT fingerprint, resource FROM requests WHERE caller_id = %s AND key = %s", (caller_id, key)
-        )
-    ).fetchone()
-    return None if row is None else _same(key, print_, row[0], row[1])
+    rows = await db.fetch(
+        "SELECT fingerprint, resource FROM requests WHERE caller_id = %s AND key = %s", (caller_id, key)
+    )
+    return _same(key, print_, *rows[0]) if rows else None
 
 
-async def claim(session: AsyncSession, caller_id: UUID, key: str, print_: bytes, resource: str) -> str:
-    """Spend a key on a new resource; the answer is the resource that the key names from now on.
+async def claim(session: AsyncSession, caller_id: UUID, key: str, print_: bytes, resource: str) -> bool:
+    """Spend a key on a new resource; False when the same request did so before.
 
-    Of two requests at once the constraint lets one through; the other waits for its DB transaction and gets its
-    resource.
+    Of two requests at once the constraint lets one through; the other waits for its DB transaction.
 
     Raises:
         IdempotencyKeyReused: the key made something of another request.
     """
-    created: str | None = await session.scalar(
+    created = await session.scalar(
         insert(RequestRow)
         .values(caller_id=caller_id, key=key, fingerprint=print_, resource=resource)
         .on_conflict_do_nothing(index_elements=["caller_id", "key"])
         .returning(RequestRow.resource)
     )
-    if created is not None:
-        return created
-    query = select(RequestRow.fingerprint, RequestRow.resource).where(
-        RequestRow.caller_id == caller_id, RequestRow.key == key
-    )
-    first_print, first = (await session.execute(query)).one()
-    return _same(key, print_, first_print, first)
+    if created is None:
+        query = select(RequestRow.fingerprint, RequestRow.resource).where(
+            RequestRow.caller_id == caller_id, RequestRow.key == key
+        )
+        _same(key, print_, *(await session.execute(query)).one())
+    return created is not None
 
 
 def _same(key: str, print_: bytes, first_print: bytes, first: str) -> str:

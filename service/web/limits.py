@@ -18,8 +18,10 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        body, complete = await self._collect(receive)
-        if not complete:
+        body = await self._collect(receive)
+        if body is None:
+            return
+        if len(body) > self._bytes_max:
             await self._refuse(scope, send)
             return
         replayed = iter([{"type": "http.request", "body": body, "more_body": False}])
@@ -29,18 +31,17 @@ class BodyLimit:
 
         await self._app(scope, replay, send)
 
-    async def _collect(self, receive: Receive) -> tuple[bytes, bool]:
-        chunks, size = [], 0
-        while True:
+    async def _collect(self, receive: Receive) -> bytes | None:
+        """The body, or enough of it to know that it is too large; None when the caller went away."""
+        chunks, size, more = [], 0, True
+        while more and size <= self._bytes_max:
             message = await receive()
             if message["type"] != "http.request":
-                return b"", True
+                return None
             chunks.append(message.get("body", b""))
             size += len(chunks[-1])
-            if size > self._bytes_max:
-                return b"", False
-            if not message.get("more_body", False):
-                return b"".join(chunks), True
+            more = message.get("more_body", False)
+        return b"".join(chunks)
 
     async def _refuse(self, scope: Scope, send: Send) -> None:
         problem = BodyTooLarge(f"the body may have {self._bytes_max} bytes at most; send less in one request")

@@ -4,6 +4,7 @@ import base64
 import json
 from collections.abc import Sequence
 from typing import Annotated, Any, Generic, TypeVar
+from uuid import UUID
 
 from fastapi import Query
 from pydantic import BaseModel, Field
@@ -20,6 +21,15 @@ CursorParameter = Annotated[
 ]
 
 
+NextCursor = Annotated[
+    str | None,
+    Field(
+        description="Ask for the next page with `?cursor=`; null on the last page.",
+        examples=["WyJhc3NldHMiLCIwMWEyMDBiNCJd"],
+    ),
+]
+
+
 class BadCursor(Problem):
     """The cursor is not one that this list gave out."""
 
@@ -30,18 +40,23 @@ class Page(BaseModel, Generic[Row]):
     """One page of a list."""
 
     data: list[Row]
-    next_cursor: str | None = Field(description="Ask for the next page with `?cursor=`; null on the last page.")
+    next_cursor: NextCursor
 
 
-def encode_cursor(of: str, *position: int | str | bytes) -> str:
+Position = int | bytes | UUID
+
+
+def encode_cursor(of: str, *position: Position) -> str:
     """A cursor of the list named `of` that stands after `position`."""
-    plain = [each.hex() if isinstance(each, bytes) else each for each in position]
+    plain = [
+        each if isinstance(each, int) else each.hex() if isinstance(each, bytes) else each.hex for each in position
+    ]
     packed = json.dumps([of, *plain], separators=(",", ":")).encode()
     return base64.urlsafe_b64encode(packed).rstrip(b"=").decode()
 
 
-def decode_cursor(cursor: str, of: str, *kinds: type[Any]) -> tuple[Any, ...]:
-    """The position in a cursor, its parts of the given kinds (int, str, bytes).
+def decode_cursor(cursor: str, of: str, *kinds: type[Position]) -> tuple[Any, ...]:
+    """The position in a cursor, its parts of the given kinds.
 
     Raises:
         BadCursor: not base64, not ours, or of another list.
@@ -55,13 +70,13 @@ def decode_cursor(cursor: str, of: str, *kinds: type[Any]) -> tuple[Any, ...]:
         raise BadCursor("take it from `next_cursor` of the same list, or leave it out to start again") from error
 
 
-def _part(kind: type[Any], part: Any) -> Any:
-    if kind is bytes and isinstance(part, str):
-        return bytes.fromhex(part)
+def _part(kind: type[Position], part: Any) -> Position:
     if kind is int and type(part) is int and 0 <= part < 2**63:
         return part
-    if kind is str and isinstance(part, str):
-        return part
+    if kind is bytes and isinstance(part, str):
+        return bytes.fromhex(part)
+    if kind is UUID and isinstance(part, str):
+        return UUID(hex=part)
     raise ValueError("a part of another kind")
 
 

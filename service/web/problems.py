@@ -1,13 +1,13 @@
 """The one place where failures become HTTP answers. Source: RFC 9457."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.db import UNAVAILABLE
 from service.errors import Problem
@@ -15,6 +15,12 @@ from service.telemetry import logger
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 1
+
+ERRORS_MAX = 20
+"""Faults told of one request; an answer must not outgrow a hostile body."""
+
+STEP_CHARS_MAX = 80
+"""Characters told of one field's name."""
 
 
 class InvalidRequest(Problem):
@@ -53,90 +59,45 @@ class InternalError(Problem):
     slug, title, status = "internal-error", "The service failed", 500
 
 
-class ProblemBody(BaseModel):
-    """An RFC 9457 problem, as OpenAPI shows it."""
-
-    model_config = ConfigDict(extra="allow")
-
-    type: str = Field(examples=["/problems/invalid-request"])
-    title: str = Field(examples=["The request is not valid"])
-    status: int = Field(examples=[422])
-    detail: str = Field(examples=['amount: an amount is a string of decimal digits in base units, such as "1000"'])
-    instance: str = Field(examples=["/v1/tokens"])
-
-
 class ProblemNotFound(Problem):
     """There is no problem of this name."""
 
     slug, title, status = "problem-not-found", "No such problem", 404
 
 
-class ProblemKind(BaseModel):
-    """What a problem means."""
-
-    type: str = Field(examples=["/problems/invalid-request"])
-    title: str
-    status: int
-    meaning: str
-    revert: str | None = Field(description="The contract's own error of the same meaning.")
-
-
-router = APIRouter(prefix="/problems", tags=["problems"])
-
-
-@router.get("/{slug}")
-async def read_problem(slug: str) -> ProblemKind:
-    """What one problem means."""
-    if slug not in Problem.registry:
-        raise ProblemNotFound("GET /problems lists them all")
-    return _kind(Problem.registry[slug])
-
-
-@router.get("")
-async def list_problems() -> list[ProblemKind]:
-    """Every problem that this API answers with."""
-    return [_kind(Problem.registry[slug]) for slug in sorted(Problem.registry)]
-
-
-def _kind(problem: type[Problem]) -> ProblemKind:
-    return ProblemKind(
-        type=f"/problems/{problem.slug}",
-        title=problem.title,
-        status=problem.status,
-        meaning=(problem.__doc__ or "").strip(),
-        revert=problem.revert,
-    )
-
-
-def documented(*problems: type[Problem]) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route that may answer with these problems; some every route may answer with."""
-    responses: dict[int | str, dict[str, Any]] = {}
-    everywhere: tuple[type[Problem], ...] = (InvalidRequest, DatabaseUnavailable, InternalError)
-    for problem in sorted({*problems, *everywhere}, key=lambda kind: (kind.status, kind.slug)):
-        entry = responses.setdefault(
-            problem.status, {"model": ProblemBody, "description": "", "content": {MEDIA_TYPE: {"examples": {}}}}
-        )
-        sentence = (problem.__doc__ or "").strip()
-        entry["description"] = f"{entry['description']} `{problem.slug}`: {sentence}".strip()
-        entry["content"][MEDIA_TYPE]["examples"][problem.slug] = {
-            "value": {
-                "type": f"/problems/{problem.slug}",
-                "title": problem.title,
-                "status": problem.status,
-                "detail": sentence,
-                "instance": "/v1/…",
-            }
-        }
-    return responses
-
-
-def render(request: Request, problem: Problem) -> JSONResponse:
+def render(request: Request, problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """A problem as an answer."""
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if problem.status == 503 else {}
-    if problem.status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
+    own = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": str(RETRY_AFTER_S)}}.get(problem.status, {})
     body = {**problem.body(), "instance": request.url.path}
-    return JSONResponse(body, problem.status, headers=headers, media_type=MEDIA_TYPE)
+    return JSONResponse(body, problem.status, headers={**(headers or {}), **own}, media_type=MEDIA_TYPE)
+
+
+class FaultBarrier:
+    """ASGI middleware: a fault of ours is one log line without the exception's words, and a problem for the caller.
+
+    Starlette's own last resort answers too, but raises again: the server then writes the exception with its message to
+    the log, and drops the connection.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except Exception as error:
+            logger().error("request_failed", method=scope.get("method"), path=scope.get("path"), exc_info=error)
+            if started or scope["type"] != "http":
+                raise ConnectionAbortedError("the answer had begun") from None
+            problem = InternalError("this is recorded; the same request with its idempotency key is safe")
+            await render(Request(scope), problem)(scope, receive, send)
 
 
 def install(app: FastAPI) -> None:
@@ -152,7 +113,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def unrouted(request: Request, error: HTTPException) -> JSONResponse:
-        return render(request, _unrouted(request, error))
+        return render(request, _unrouted(request, error), error.headers)
 
     for kind in UNAVAILABLE:
 
@@ -161,10 +122,7 @@ def install(app: FastAPI) -> None:
             logger().warning("database_unavailable", error_kind=type(error).__name__, path=request.url.path)
             return render(request, DatabaseUnavailable("send the same request again, with the same idempotency key"))
 
-    @app.exception_handler(Exception)
-    async def unexpected(request: Request, error: Exception) -> JSONResponse:
-        logger().error("request_failed", method=request.method, path=request.url.path, exc_info=error)
-        return render(request, InternalError("this is recorded; the same request with its idempotency key is safe"))
+    app.add_middleware(FaultBarrier)
 
 
 def _unrouted(request: Request, error: HTTPException) -> Problem:
@@ -176,15 +134,21 @@ def _unrouted(request: Request, error: HTTPException) -> Problem:
 
 
 def _invalid_request(errors: Sequence[Any]) -> InvalidRequest:
-    found = [{"pointer": _pointer(error["loc"]), "detail": _sentence(error)} for error in errors]
-    return InvalidRequest("; ".join(f"{each['pointer']}: {each['detail']}" for each in found), errors=found)
+    found = [{"pointer": _pointer(error), "detail": _sentence(error)} for error in errors[:ERRORS_MAX]]
+    told = "; ".join(f"{each['pointer']}: {each['detail']}" for each in found)
+    more = f"; and {len(errors) - ERRORS_MAX} more" if len(errors) > ERRORS_MAX else ""
+    return InvalidRequest(told + more, errors=found)
 
 
-def _pointer(location: Sequence[Any]) -> str:
-    where, *rest = location
-    if where == "body":
-        return "/".join(["#", *(str(step) for step in rest)])
-    return f"{where} {'/'.join(str(step) for step in rest)}"
+def _pointer(error: dict[str, Any]) -> str:
+    """A JSON pointer into the body (RFC 6901, as a URI fragment), or the kind and name of a parameter."""
+    where, *rest = error["loc"]
+    if where != "body":
+        return f"{where} {'/'.join(str(step) for step in rest)}"
+    if error["type"] == "json_invalid":
+        return "#"
+    steps = [str(step)[:STEP_CHARS_MAX].replace("~", "~0").replace("/", "~1") for step in rest]
+    return "/".join(["#", *steps])
 
 
 def _sentence(error: dict[str, Any]) -> str:
@@ -194,6 +158,6 @@ def _sentence(error: dict[str, Any]) -> str:
     if error["type"] == "missing":
         return "this is required"
     if error["type"] == "json_invalid":
-        return "the body is not valid JSON"
+        return f"the body is not valid JSON ({error.get('ctx', {}).get('error', 'unreadable')})"
     message = str(error["msg"]).removeprefix("Value error, ")
     return message[:1].lower() + message[1:]

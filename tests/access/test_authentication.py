@@ -10,7 +10,6 @@ from fastapi.routing import iter_route_contexts
 from sqlalchemy import text
 
 from service.access import apikeys, commands
-from service.status import router
 from service.tokens import queries
 from tests.web.answers import problem
 from tests.world import PEPPER, World
@@ -129,7 +128,3 @@ async def test_a_key_is_in_no_log_line_even_of_a_fault(
     for written in (log.getvalue(), caplog.text):
         assert shared.key[-49:] not in written
         assert "hidden" not in written
-
-
-async def test_the_status_route_is_among_those_tested() -> None:
-    assert router.routes

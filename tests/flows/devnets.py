@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+
 from scripts import local
 from scripts.stack import free_port
 
@@ -83,7 +84,8 @@ def running(folder: Path, *options: str) -> Iterator[Devnet]:
         told = log.read_text()
         url = re.search(r"API +(http\S+)", told)
         key = re.search(r"API key +(\S+)", told)
-        assert url and key
+        assert url
+        assert key
         yield Devnet(process, url[1], key[1], folder)
     finally:
         if process.poll() is None:

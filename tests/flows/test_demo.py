@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from scripts import local
 
+from scripts import local
 from tests.flows import devnets
 
 COMMAND = [sys.executable, "-m", "scripts.demo", "--json"]
@@ -39,12 +39,7 @@ def test_every_number_that_the_demo_shows_is_the_chain_s(tmp_path: Path) -> None
 def test_an_interrupted_demo_leaves_no_process_and_no_folder(
     tmp_path: Path, number: signal.Signals, moment: str
 ) -> None:
-    log = tmp_path / "demo.log"
-    with log.open("w") as output:
-        demo = subprocess.Popen(
-            COMMAND, cwd=local.ROOT, env=_environment(tmp_path), stdout=output, stderr=subprocess.STDOUT
-        )
-    local.wait_for(lambda: True if moment in log.read_text() else None, what=moment, timeout_s=60)
+    demo, log = _demo_at(moment, tmp_path)
     demo.send_signal(number)
     assert demo.wait(timeout=30) == 128 + number
     assert "interrupted" in log.read_text()
@@ -52,15 +47,32 @@ def test_an_interrupted_demo_leaves_no_process_and_no_folder(
 
 
 def test_even_a_killed_demo_leaves_no_process_and_no_folder(tmp_path: Path) -> None:
-    log = tmp_path / "demo.log"
-    with log.open("w") as output:
-        demo = subprocess.Popen(
-            COMMAND, cwd=local.ROOT, env=_environment(tmp_path), stdout=output, stderr=subprocess.STDOUT
-        )
-    local.wait_for(lambda: True if "third investor" in log.read_text() else None, what="the story", timeout_s=60)
+    demo, _ = _demo_at("A third investor", tmp_path)
     demo.kill()
     demo.wait()
     local.wait_for(lambda: None if _left(tmp_path) else True, what="the end of all processes", timeout_s=30)
+
+
+def _demo_at(moment: str, folder: Path) -> tuple[subprocess.Popen[bytes], Path]:
+    """A demo that has just said something, and its log."""
+    log = folder / "demo.log"
+    with log.open("w") as output:
+        demo = subprocess.Popen(
+            COMMAND, cwd=local.ROOT, env=_environment(folder), stdout=output, stderr=subprocess.STDOUT
+        )
+
+    def said() -> bool | None:
+        written = log.read_text()
+        assert demo.poll() is None, written
+        return True if moment in written else None
+
+    try:
+        local.wait_for(said, what=moment, timeout_s=60)
+    except BaseException:
+        demo.terminate()
+        demo.wait()
+        raise
+    return demo, log
 
 
 def _environment(folder: Path) -> dict[str, str]:

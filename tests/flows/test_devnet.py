@@ -8,7 +8,6 @@ import subprocess
 from pathlib import Path
 
 from scripts import local
-
 from tests.flows import devnets
 
 HOLDERS = 3
@@ -16,7 +15,7 @@ HOLDERS = 3
 
 def test_assets_owners_and_past_blocks_survive_ctrl_c_and_kill_9(tmp_path: Path) -> None:
     folder = tmp_path / "devnet"
-    with devnets.running(folder) as devnet:
+    with devnets.running(folder, "--block-time", "0.2") as devnet:
         devnet.example("tokenize_house.py")
         (token,) = devnet.get("/tokens")["data"]
         past = devnet.get(f"/tokens/{token['id']}/holders")

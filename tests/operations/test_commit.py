@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import text
 
-from service.operations import submit
+from service.transactions import commands as transactions
 from tests.web.answers import problem
 from tests.world import World
 
@@ -22,7 +22,8 @@ async def counts(world: World) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    ("code", "slug"), [("P0001", "internal-error"), ("40001", "database-unavailable"), ("57P01", "database-unavailable")]
+    ("code", "slug"),
+    [("P0001", "internal-error"), ("40001", "database-unavailable"), ("57P01", "database-unavailable")],
 )
 async def test_a_failed_commit_is_never_answered_with_202(world: World, code: str, slug: str) -> None:
     token_id, asset_id = await world.token(), await world.asset()
@@ -64,7 +65,7 @@ async def test_an_operation_and_its_transaction_are_stored_together_or_not_at_al
     async def fail(*given: object, **named: object) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr(submit.transactions, "enqueue", fail)
+    monkeypatch.setattr(transactions, "enqueue", fail)
     problem(await world.mint(token_id, HOLDER, 5, idempotency_key="half"), "internal-error")
     monkeypatch.undo()
     assert await counts(world) == before

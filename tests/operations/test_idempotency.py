@@ -190,9 +190,7 @@ async def test_twenty_mints_at_once_under_one_key_are_one(estate: Estate) -> Non
 async def test_twenty_deployments_at_once_under_one_key_are_one(estate: Estate) -> None:
     world = estate.world
     body = {"asset_id": await world.asset(), "name": "Rush", "symbol": "RUSH"}
-    answers = await asyncio.gather(
-        *(world.post("/v1/tokens", body, idempotency_key="rush-deploy") for _ in range(20))
-    )
+    answers = await asyncio.gather(*(world.post("/v1/tokens", body, idempotency_key="rush-deploy") for _ in range(20)))
     assert {answer.status_code for answer in answers} == {202}, [answer.text for answer in answers]
     assert len({answer.json()["id"] for answer in answers}) == 1
 

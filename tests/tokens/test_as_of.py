@@ -108,7 +108,7 @@ async def test_a_label_tells_the_block_its_hash_finality_and_lag(history: Histor
             "lag": 0,
         }
         for path in history.paths:
-            parameters = {} if number is None else {"at_block": number}
+            parameters: dict[str, Any] = {} if number is None else {"at_block": number}
             answer = await world.get(path, **parameters)
             assert (answer.status_code, answer.json()["at"]) == (200, expected), path
     assert (await world.get("/v1/tokens")).json()["at"]["block"] == history.tip

@@ -11,8 +11,8 @@ import pytest_asyncio
 import structlog
 from psycopg import sql
 from pydantic import SecretStr
-from scripts import local
 
+from scripts import local
 from service import telemetry
 from tests.conftest import TEMPLATE
 from tests.rpc import rpc

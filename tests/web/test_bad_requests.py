@@ -95,7 +95,9 @@ async def test_a_well_formed_amount_passes_on_to_the_next_question(shared: World
 
 
 @pytest.mark.parametrize("text", MALFORMED_ADDRESSES, ids=ascii)
-@pytest.mark.parametrize(("name", "field"), [("mint", "to"), ("burn", "from"), ("transfer", "from"), ("transfer", "to")])
+@pytest.mark.parametrize(
+    ("name", "field"), [("mint", "to"), ("burn", "from"), ("transfer", "from"), ("transfer", "to")]
+)
 async def test_a_malformed_address_is_named(shared: World, name: str, field: str, text: Any) -> None:
     body = {**dict(MOVES)[name], field: text}
     assert pointers(await shared.post(f"/v1/tokens/{NO_TOKEN}/{name}", body)) == [f"#/{field}"]
@@ -362,9 +364,7 @@ async def test_no_cursor_is_a_fault_of_the_service(shared: World, path: str, cur
     assert (await shared.get(f"/v1/{path}", cursor=cursor)).status_code in (200, 422)
 
 
-@pytest.mark.parametrize(
-    "key", ["", " ", "a b", "a\tb", "\u00e9", "a" * 129, "\x7f"], ids=lambda key: ascii(key[:10])
-)
+@pytest.mark.parametrize("key", ["", " ", "a b", "a\tb", "\u00e9", "a" * 129, "\x7f"], ids=lambda key: ascii(key[:10]))
 async def test_a_malformed_idempotency_key_is_named(shared: World, key: str) -> None:
     headers = [
         (b"Authorization", f"Bearer {shared.key}".encode()),

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
-from scripts import local
 
+from scripts import local
 from service import db, migrate, status
 from service.chain.node import NodeUnavailable
 from tests.rpc import rpc
@@ -15,10 +15,10 @@ from tests.web.answers import problem
 from tests.world import World, make_settings, open_world
 
 STRANGER = "0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC"
-UNKNOWN = "0199f6b1-11aa-7c35-8a53-2f6f1a8f5d01"
 
 
 async def reads_answer(world: World, token_id: str, holder: str, amount: int, block: int) -> None:
+    problem(await world.get("/v1/tokens/0199f6b1-11aa-7c35-8a53-2f6f1a8f5d01"), "token-not-found")
     for path in ("", "/holders", f"/holders/{holder}", f"/holders/{holder}/history", "/transfers"):
         answer = await world.get(f"/v1/tokens/{token_id}{path}")
         assert answer.status_code == 200
@@ -62,7 +62,6 @@ async def test_while_the_node_is_away_reads_answer_and_writes_are_sent_later_and
                 await world.post("/v1/tokens", {"asset_id": await world.asset(), "name": "Mill", "symbol": "MILL"}),
             ]
             assert [answer.status_code for answer in accepted] == [202] * 5
-            problem(await world.mint(UNKNOWN, holder, 5), "token-not-found")
             for step in (world.send, world.index):
                 with pytest.raises(NodeUnavailable):
                     await step()

@@ -1,0 +1,47 @@
+"""JSON bodies that can be read in one way only."""
+
+import json
+from collections.abc import Callable, Coroutine
+from typing import Any, NoReturn
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+
+
+def strict_json(body: bytes) -> Any:
+    """Read JSON in which no field is given twice and every number is one. Source: RFC 8259 section 4, RFC 7493.
+
+    Raises:
+        json.JSONDecodeError: it is not such a text.
+    """
+    return json.loads(body, object_pairs_hook=_object, parse_constant=_refuse_constant)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        # Readers disagree on which one counts, so a signature or a log might speak of another amount than the chain.
+        raise json.JSONDecodeError("A field is given twice", "", 0)
+    return found
+
+
+def _refuse_constant(_constant: str) -> NoReturn:
+    raise json.JSONDecodeError("NaN and Infinity are not JSON", "", 0)
+
+
+class _StrictRequest(Request):
+    async def json(self) -> Any:
+        return strict_json(await self.body())
+
+
+class StrictJsonRoute(APIRoute):
+    """A route whose body is read by `strict_json`."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """FastAPI's handler, on our reading of the body."""
+        handle = super().get_route_handler()
+
+        async def handle_strictly(request: Request) -> Response:
+            return await handle(_StrictRequest(request.scope, request.receive))
+
+        return handle_strictly

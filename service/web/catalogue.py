@@ -1,0 +1,84 @@
+"""What can go wrong, for readers: `GET /problems`, and each route's refusals in OpenAPI."""
+
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.errors import Problem
+from service.web.problems import MEDIA_TYPE, DatabaseUnavailable, InternalError, InvalidRequest, ProblemNotFound
+
+
+class ProblemBody(BaseModel):
+    """An RFC 9457 problem."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field(examples=["/problems/invalid-request"])
+    title: str = Field(examples=["The request is not valid"])
+    status: int = Field(examples=[422])
+    detail: str = Field(examples=['#/amount: an amount is a JSON string, not a number: write "1000" instead of 1000'])
+    instance: str = Field(examples=["/v1/tokens"])
+
+
+class ProblemKind(BaseModel):
+    """What a problem means."""
+
+    type: str = Field(examples=["/problems/token-paused"])
+    title: str = Field(examples=["The token is paused"])
+    status: int = Field(examples=[409])
+    meaning: str = Field(examples=["The token is paused: nothing of it moves until it is unpaused."])
+    revert: str | None = Field(description="The contract's own error of the same meaning.", examples=["EnforcedPause"])
+
+
+def _kind(problem: type[Problem]) -> ProblemKind:
+    return ProblemKind(
+        type=f"/problems/{problem.slug}",
+        title=problem.title,
+        status=problem.status,
+        meaning=(problem.__doc__ or "").strip(),
+        revert=problem.revert,
+    )
+
+
+def documented(*problems: type[Problem]) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route that may answer with these problems; some every route may answer with."""
+    responses: dict[int | str, dict[str, Any]] = {}
+    everywhere: tuple[type[Problem], ...] = (InvalidRequest, DatabaseUnavailable, InternalError)
+    for problem in sorted({*problems, *everywhere}, key=lambda kind: (kind.status, kind.slug)):
+        content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemBody"}, "examples": {}}}
+        entry = responses.setdefault(problem.status, {"description": "", "content": content})
+        kind = _kind(problem)
+        entry["description"] = f"{entry['description']} `{problem.slug}`: {kind.meaning}".strip()
+        example = {"type": kind.type, "title": kind.title, "status": kind.status, "detail": kind.meaning}
+        entry["content"][MEDIA_TYPE]["examples"][problem.slug] = {"value": {**example, "instance": "/v1/…"}}
+    return responses
+
+
+def describe(app: FastAPI) -> None:
+    """Add the problems' form to an app's OpenAPI document."""
+    plain = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = plain()
+        document["components"]["schemas"]["ProblemBody"] = ProblemBody.model_json_schema()
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend it
+
+
+router = APIRouter(prefix="/problems", tags=["problems"])
+
+
+@router.get("/{slug}", responses=documented(ProblemNotFound))
+async def read_problem(slug: str) -> ProblemKind:
+    """What one problem means."""
+    if slug not in Problem.registry:
+        raise ProblemNotFound("GET /problems lists them all")
+    return _kind(Problem.registry[slug])
+
+
+@router.get("", responses=documented())
+async def list_problems() -> list[ProblemKind]:
+    """Every problem that this API answers with."""
+    return [_kind(Problem.registry[slug]) for slug in sorted(Problem.registry)]
