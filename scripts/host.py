@@ -148,7 +148,7 @@ def prepare(folder: Path, given: dict[str, str], signer_key: str) -> str:
     from service import factory, migrate
     from service.access import commands
     from service.addresses import checksum
-    from service.app import open_chain
+    from service.chain.reader import open_chain
     from service.db import Database
     from service.keys import signers
     from service.keys.signers import Keystore

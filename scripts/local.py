@@ -251,6 +251,7 @@ def stop_leftovers(folder: Path, *, chain_state: Path | None = None) -> list[str
         chain_state: where the state of a chain that still runs is saved first.
     """
     left = list(running(folder))
+    sockets = {Path(words[words.index("-k") + 1]) for pid, words in _command_lines() if ("postgres", pid) in left}
     for name, pid in left:
         if name == "anvil" and chain_state is not None:
             port = re.search(LISTENING, (folder / "logs" / "anvil.log").read_text(errors="replace"))
@@ -268,6 +269,9 @@ def stop_leftovers(folder: Path, *, chain_state: Path | None = None) -> list[str
     # Both name processes that are gone; a number that another process has by now would be believed.
     for name in (".handle_pids.json", "postmaster.pid"):
         (folder / "postgres" / name).unlink(missing_ok=True)
+    for socket_folder in sockets - {folder / "postgres"}:
+        with suppress(OSError):
+            socket_folder.rmdir()
     return [name for name, _ in left]
 
 

@@ -1,6 +1,5 @@
 """The API: every route, on one Postgres and one chain."""
 
-import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -9,8 +8,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from service import status
-from service.chain.node import Node
-from service.chain.reader import Chain, Finality
+from service.chain.reader import open_chain
 from service.db import Database
 from service.operations import routes as operations
 from service.operations.submit import Ledger
@@ -29,13 +27,6 @@ Failures are [problems](/problems) (RFC 9457)."""
 
 SIMULATION_TIMEOUT_S = 3.0
 """A caller waits no longer than this for a node that hangs; then the request is accepted unsimulated."""
-
-
-def open_chain(settings: Settings, *, timeout_max_s: float = math.inf) -> Chain:
-    """The way to the node that the settings name."""
-    timeout_s = min(settings.node_timeout_s, timeout_max_s)
-    node = Node(settings.rpc_url, timeout_s=timeout_s, batch_max=settings.node_batch_max)
-    return Chain(node, chain_id=settings.chain_id, finality=Finality.parse(settings.finality))
 
 
 def create_app(settings: Settings) -> FastAPI:

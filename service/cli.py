@@ -121,7 +121,7 @@ def verify(
     as_json: JsonOption = False,
 ) -> None:
     """Compare the mirror with the chain at one block; exit 1 on any difference."""
-    from service.app import open_chain
+    from service.chain.reader import open_chain
     from service.mirror import verify as verifying
 
     settings = read_settings()
@@ -206,7 +206,7 @@ def import_signer(
 def deploy_factory(admin: AddressArgument, as_json: JsonOption = False) -> None:
     """Deploy the factory from a signer of the keystore, or find it there already."""
     from service import factory
-    from service.app import open_chain
+    from service.chain.reader import open_chain
     from service.keys.signers import Keystore
 
     settings, signer = read_settings(), _address(admin)
@@ -233,7 +233,7 @@ def deploy_factory(admin: AddressArgument, as_json: JsonOption = False) -> None:
 def allow_signer(admin: AddressArgument, signer: AddressArgument) -> None:
     """Let another signer deploy tokens with ADMIN's factory."""
     from service import factory
-    from service.app import open_chain
+    from service.chain.reader import open_chain
     from service.keys.signers import Keystore
 
     settings = read_settings()

@@ -3,12 +3,9 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-import uvicorn
-
 from service import telemetry
-from service.app import SIMULATION_TIMEOUT_S, create_app, open_chain
 from service.chain.node import NodeRefused, NodeUnavailable
-from service.chain.reader import Chain
+from service.chain.reader import Chain, open_chain
 from service.db import Database
 from service.keys.signers import Keystore
 from service.mirror.indexer import converge
@@ -22,6 +19,11 @@ from service.workers import Lease, Step, run, stop_on_signals
 
 def api(settings: Settings) -> None:
     """Serve HTTP until SIGTERM or SIGINT."""
+    # The workers do without these, and start faster for it.
+    import uvicorn
+
+    from service.app import create_app
+
     telemetry.start("api")
     assert settings.factory  # told at start, not at the first request
     asyncio.run(_refuse_wrong_chain(settings))
@@ -40,7 +42,7 @@ def api(settings: Settings) -> None:
 
 async def _refuse_wrong_chain(settings: Settings) -> None:
     """A node of another chain ends the process at once; one that is silent does not."""
-    chain = open_chain(settings, timeout_max_s=SIMULATION_TIMEOUT_S)
+    chain = open_chain(settings)
     try:
         await chain.check()
     except (NodeUnavailable, NodeRefused):

@@ -10,8 +10,8 @@ import psycopg
 import pytest
 from psycopg import sql
 from pydantic import SecretStr
-from scripts import local
 
+from scripts import local
 from service import migrate
 from service.db import Database
 from tests.world import World, make_settings, open_world

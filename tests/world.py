@@ -16,8 +16,8 @@ from scripts.stack import CHAIN_ID, DEV_KEYS
 from service import factory
 from service.access import commands as access
 from service.addresses import checksum
-from service.app import create_app, open_chain
-from service.chain.reader import Chain
+from service.app import create_app
+from service.chain.reader import Chain, open_chain
 from service.db import Database
 from service.keys import signers
 from service.keys.signers import Keystore

@@ -1,5 +1,6 @@
 """Typed questions to the chain. Everything a node says is checked for shape here, and nowhere above."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -8,6 +9,7 @@ from service.chain.node import Node, NodeRefused, NodeUnavailable
 from service.chain.reasons import Reason
 from service.chain.reverts import Revert
 from service.chain.wire import parse_data, parse_quantity, write_data
+from service.settings import Settings
 
 T = TypeVar("T")
 
@@ -260,6 +262,13 @@ class Chain:
     async def close(self) -> None:
         """Close the way to the node."""
         await self._node.close()
+
+
+def open_chain(settings: Settings, *, timeout_max_s: float = math.inf) -> Chain:
+    """The way to the node that the settings name."""
+    timeout_s = min(settings.node_timeout_s, timeout_max_s)
+    node = Node(settings.rpc_url, timeout_s=timeout_s, batch_max=settings.node_batch_max)
+    return Chain(node, chain_id=settings.chain_id, finality=Finality.parse(settings.finality))
 
 
 def _block_call(number_or_tag: str) -> tuple[str, list[Any]]:

@@ -25,8 +25,8 @@ from service.tokens.orders import (
 from service.tokens.views import AccountView, AssetView
 from service.web.bodies import StrictJsonRoute
 from service.web.catalogue import documented
-from service.web.http import AddressInPath, Db
-from service.web.idempotency import IdempotencyKey, IdempotencyKeyReused
+from service.web.http import AddressInPath, Db, IdempotencyKey
+from service.web.idempotency import IdempotencyKeyReused
 from service.web.paging import BadCursor, CursorParameter, Limit, Page, decode_cursor, encode_cursor, page
 from service.web.problems import BodyTooLarge
 

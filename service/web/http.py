@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Header, Request
 from fastapi import Path as PathParameter
 from pydantic import BeforeValidator, WithJsonSchema
 
@@ -17,6 +17,19 @@ async def _db(request: Request) -> Database:
 
 
 Db = Annotated[Database, Depends(_db)]
+
+IdempotencyKey = Annotated[
+    str,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=128,
+        pattern=r"^[\x21-\x7e]+$",
+        description="Your own name for this request, for instance a UUID: 1 to 128 visible ASCII characters. "
+        "Sent again with the same body, the request answers with its first result.",
+        examples=["mint-2026-0001"],
+    ),
+]
 
 AddressInPath = Annotated[
     bytes,

@@ -5,11 +5,10 @@ The row is written in the same DB transaction as the effect, so a key is spent w
 
 import hashlib
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
 import rfc8785
-from fastapi import Header
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -17,19 +16,6 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from service.db import Base, Database
 from service.errors import Problem
-
-IdempotencyKey = Annotated[
-    str,
-    Header(
-        alias="Idempotency-Key",
-        min_length=1,
-        max_length=128,
-        pattern=r"^[\x21-\x7e]+$",
-        description="Your own name for this request, for instance a UUID: 1 to 128 visible ASCII characters. "
-        "Sent again with the same body, the request answers with its first result.",
-        examples=["mint-2026-0001"],
-    ),
-]
 
 
 class RequestRow(Base):

@@ -15,9 +15,9 @@ from tests.flows import devnets
 COMMAND = [sys.executable, "-m", "scripts.demo", "--json"]
 
 
-def test_every_number_that_the_demo_shows_is_the_chain_s(tmp_path: Path) -> None:
+def test_every_number_that_the_demo_shows_is_the_chain_s(place: Path) -> None:
     done = subprocess.run(
-        COMMAND, cwd=local.ROOT, env=_environment(tmp_path), capture_output=True, text=True, check=False, timeout=100
+        COMMAND, cwd=local.ROOT, env=_environment(place), capture_output=True, text=True, check=False, timeout=100
     )
     assert done.returncode == 0, done.stdout + done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
@@ -25,7 +25,7 @@ def test_every_number_that_the_demo_shows_is_the_chain_s(tmp_path: Path) -> None
     assert told["differences"] == []
     assert told["compared"] > 50
     assert "\x1b" not in done.stdout
-    assert _left(tmp_path) == []
+    assert _left(place) == []
 
 
 @pytest.mark.parametrize(
@@ -36,21 +36,19 @@ def test_every_number_that_the_demo_shows_is_the_chain_s(tmp_path: Path) -> None
         (signal.SIGINT, "The chain reorganises"),
     ],
 )
-def test_an_interrupted_demo_leaves_no_process_and_no_folder(
-    tmp_path: Path, number: signal.Signals, moment: str
-) -> None:
-    demo, log = _demo_at(moment, tmp_path)
+def test_an_interrupted_demo_leaves_no_process_and_no_folder(place: Path, number: signal.Signals, moment: str) -> None:
+    demo, log = _demo_at(moment, place)
     demo.send_signal(number)
     assert demo.wait(timeout=30) == 128 + number
     assert "interrupted" in log.read_text()
-    assert _left(tmp_path) == []
+    assert _left(place) == []
 
 
-def test_even_a_killed_demo_leaves_no_process_and_no_folder(tmp_path: Path) -> None:
-    demo, _ = _demo_at("A third investor", tmp_path)
+def test_even_a_killed_demo_leaves_no_process_and_no_folder(place: Path) -> None:
+    demo, _ = _demo_at("A third investor", place)
     demo.kill()
     demo.wait()
-    local.wait_for(lambda: None if _left(tmp_path) else True, what="the end of all processes", timeout_s=30)
+    local.wait_for(lambda: None if _left(place) else True, what="the end of all processes", timeout_s=30)
 
 
 def _demo_at(moment: str, folder: Path) -> tuple[subprocess.Popen[bytes], Path]:

@@ -13,8 +13,8 @@ from tests.flows import devnets
 HOLDERS = 3
 
 
-def test_assets_owners_and_past_blocks_survive_ctrl_c_and_kill_9(tmp_path: Path) -> None:
-    folder = tmp_path / "devnet"
+def test_assets_owners_and_past_blocks_survive_ctrl_c_and_kill_9(place: Path) -> None:
+    folder = place / "devnet"
     with devnets.running(folder, "--block-time", "0.2") as devnet:
         devnet.example("tokenize_house.py")
         (token,) = devnet.get("/tokens")["data"]
@@ -46,8 +46,8 @@ def _assert_same(devnet: devnets.Devnet, token_id: str, past: dict[str, dict[str
         assert json.loads(verified.stdout)["differences"] == []
 
 
-def test_a_devnet_is_alone_on_its_folder_and_ends_when_a_process_dies(tmp_path: Path) -> None:
-    folder = tmp_path / "devnet"
+def test_a_devnet_is_alone_on_its_folder_and_ends_when_a_process_dies(place: Path) -> None:
+    folder = place / "devnet"
     with devnets.running(folder) as devnet:
         second = subprocess.run(
             devnets.command(folder), cwd=local.ROOT, capture_output=True, text=True, check=False, timeout=30
@@ -57,16 +57,16 @@ def test_a_devnet_is_alone_on_its_folder_and_ends_when_a_process_dies(tmp_path: 
         chain = next(pid for name, pid in local.running(folder) if name == "anvil")
         os.kill(chain, signal.SIGKILL)
         assert devnet.process.wait(timeout=30) == 1
-        assert "anvil ended with code -9" in (tmp_path / "devnet.log").read_text()
+        assert "anvil ended with code -9" in (place / "devnet.log").read_text()
     assert devnets.left(folder) == []
 
 
-def test_a_taken_port_is_named_with_its_option(tmp_path: Path) -> None:
+def test_a_taken_port_is_named_with_its_option(place: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        command = devnets.command(tmp_path / "devnet", port=port)
+        command = devnets.command(place / "devnet", port=port)
         refused = subprocess.run(command, cwd=local.ROOT, capture_output=True, text=True, check=False, timeout=30)
     assert refused.returncode == 1
     assert f"port {port} cannot be used" in refused.stderr

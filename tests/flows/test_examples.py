@@ -5,8 +5,8 @@ from pathlib import Path
 from tests.flows import devnets
 
 
-def test_the_examples_tokenize_a_house_once_and_tell_its_history(tmp_path: Path) -> None:
-    with devnets.running(tmp_path / "devnet", "--block-time", "0.2") as devnet:
+def test_the_examples_tokenize_a_house_once_and_tell_its_history(place: Path) -> None:
+    with devnets.running(place / "devnet", "--block-time", "0.2") as devnet:
         first = devnet.example("tokenize_house.py", "--reference", "folio-4711")
         assert "cap table at block" in first
         again = devnet.example("tokenize_house.py", "--reference", "folio-4711")

@@ -95,16 +95,22 @@ async def test_a_key_moved_to_another_address_opens_nothing(db: Database, kek: S
         assert recovered(await sign_digest(session, kek, other, DIGEST), DIGEST) == other
 
 
-async def test_any_altered_byte_and_any_cut_is_noticed(db: Database, kek: SecretStr, account: bytes) -> None:
+async def test_any_altered_byte_is_noticed(db: Database, kek: SecretStr, account: bytes) -> None:
     async with db.transaction() as session:
         stored = await session.scalar(select(ManagedKey.ciphertext).where(ManagedKey.address == account))
         assert stored is not None
         flipped = [stored[:at] + bytes([stored[at] ^ 1]) + stored[at + 1 :] for at in range(len(stored))]
-        cut = [stored[:size] for size in (0, 5, 12, 30, 59)]
-        for altered in [*flipped, *cut, stored + b"\0"]:
+        for altered in flipped:
             await session.execute(update(ManagedKey).values(ciphertext=altered).where(ManagedKey.address == account))
             with pytest.raises(ManagedKeyUnreadable):
                 await sign_digest(session, kek, account, DIGEST)
+
+
+@pytest.mark.parametrize("size", [0, 12, 59, 61])
+async def test_postgres_refuses_a_ciphertext_of_another_length(db: Database, size: int) -> None:
+    with pytest.raises(IntegrityError):
+        async with db.transaction() as session:
+            session.add(ManagedKey(address=b"\x22" * 20, ciphertext=b"\x01" * size))
 
 
 async def test_postgres_refuses_an_address_of_another_length(db: Database) -> None:

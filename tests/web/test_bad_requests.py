@@ -83,9 +83,9 @@ async def test_a_malformed_amount_is_named(shared: World, move: tuple[str, dict[
     assert pointers(answer) == ["#/amount"]
 
 
-async def test_an_amount_that_is_not_a_number_at_all_is_named(shared: World) -> None:
+async def test_a_number_that_is_none_is_no_json(shared: World) -> None:
     body = b'{"to": "%s", "amount": NaN}' % HOLDER.encode()
-    assert pointers(await send(shared, f"/v1/tokens/{NO_TOKEN}/mint", body)) == ["#/amount"]
+    assert pointers(await send(shared, f"/v1/tokens/{NO_TOKEN}/mint", body)) == ["#"]
 
 
 @pytest.mark.parametrize("amount", ["1", str(AMOUNT_MAX)])
