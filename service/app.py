@@ -55,9 +55,9 @@ def create_app(settings: Settings) -> FastAPI:
     )
     problems.install(app)
     app.add_middleware(BodyLimit, bytes_max=settings.body_bytes_max)
-    app.include_router(catalogue.router)
     for router in (status.router, routes.router, ownership.router, operations.router):
         app.include_router(router, prefix="/v1")
+    app.include_router(catalogue.router)
     catalogue.describe(app)
     return app
 

@@ -168,7 +168,7 @@ def _difference(difference: Any) -> dict[str, str | None]:
 
 
 def _print_report(report: Any, differences: list[dict[str, str | None]]) -> None:
-    out.print(f"block {report.block} {hex0x(report.block_hash)}: {report.compared} values compared")
+    out.print(f"block {report.block} {hex0x(report.block_hash)}: {report.compared} values compared", soft_wrap=True)
     if not differences:
         out.print("[green]the mirror says what the chain says[/green]")
         return
@@ -329,7 +329,7 @@ def main() -> None:
     try:
         app()
     except expected as error:
-        err.print(f"muniment: {error}", style="red", markup=False, highlight=False)
+        err.print(f"muniment: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)
     except UNAVAILABLE as error:
         err.print(f"muniment: Postgres does not answer ({type(error).__name__})", style="red", markup=False)

@@ -69,4 +69,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except httpx.TransportError as error:
+        sys.exit(f"the API does not answer ({error}): is it up at MUNIMENT_URL? Run this again then")
