@@ -14,6 +14,7 @@ from service.operations import routes as operations
 from service.operations.submit import Ledger
 from service.settings import Settings
 from service.tokens import ownership, routes
+from service.tokens.problems import BY_REVERT
 from service.web import catalogue, problems
 from service.web.limits import BodyLimit
 
@@ -38,7 +39,7 @@ def create_app(settings: Settings) -> FastAPI:
         chain = open_chain(settings, timeout_max_s=SIMULATION_TIMEOUT_S)
         await db.open()
         app.state.db, app.state.settings = db, settings
-        app.state.ledger = Ledger(db, chain, settings.factory, settings.key_encryption_key)
+        app.state.ledger = Ledger(db, chain, settings.factory, settings.key_encryption_key, BY_REVERT)
         try:
             yield
         finally:
@@ -51,6 +52,7 @@ def create_app(settings: Settings) -> FastAPI:
         description=DESCRIPTION,
         lifespan=lifespan,
         redoc_url=None,
+        redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
     )
     problems.install(app)

@@ -319,12 +319,13 @@ def main() -> None:
     from service.errors import Problem
     from service.factory import NoDeterministicDeployer
     from service.keys.signers import KeystoreError, UnknownSigner
+    from service.mirror.verify import ReorganisedMeanwhile
     from service.transactions.direct import NotMined, SenderRunning
 
     expected: tuple[type[Exception], ...] = (
         *(Refused, SettingsMissing, UnknownIssuer, Problem),
         *(NodeUnavailable, NodeRefused, WrongChain, NoDeterministicDeployer),
-        *(KeystoreError, UnknownSigner, NotMined, SenderRunning),
+        *(KeystoreError, UnknownSigner, NotMined, SenderRunning, ReorganisedMeanwhile),
     )
     try:
         app()

@@ -109,6 +109,7 @@ class Database:
             pool_pre_ping=True,
             hide_parameters=True,
         )
+        self._tries = connections_max + 1  # after a restart of Postgres each pooled connection fails once
         self._sessions = async_sessionmaker(self._engine, expire_on_commit=False)
         self._reads: AsyncConnectionPool[ReadConnection] = AsyncConnectionPool(
             parsed.set(drivername="postgresql").render_as_string(hide_password=False),
@@ -133,8 +134,14 @@ class Database:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncSession]:
         """One DB transaction: committed at the end of the block, undone by any exception."""
-        async with self._sessions() as session, session.begin():
-            yield session
+        try:
+            async with self._sessions() as session, session.begin():
+                yield session
+        except sa_exc.InternalError as error:
+            # Postgres ended a DB transaction in which this process stood still: the work is undone, and may be redone.
+            if isinstance(error.orig, psycopg.errors.IdleInTransactionSessionTimeout):
+                raise psycopg.OperationalError("Postgres ended a DB transaction that stood still") from None
+            raise
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[ReadConnection]:
@@ -143,13 +150,15 @@ class Database:
         try:
             yield connection
         finally:
-            with suppress(psycopg.Error):
-                await connection.rollback()
-            await self._reads.putconn(connection)
+            try:
+                with suppress(psycopg.Error):
+                    await connection.rollback()
+            finally:
+                await self._reads.putconn(connection)
 
     async def fetch(self, query: LiteralString, parameters: Sequence[Any]) -> list[TupleRow]:
         """The rows of one SELECT that needs no DB transaction around it: two round trips less than `read`."""
-        while True:
+        for _ in range(self._tries):
             connection = await self._reads.getconn()
             try:
                 return await (await connection.execute(query, parameters)).fetchall()
@@ -158,10 +167,11 @@ class Database:
                     raise
             finally:
                 await self._reads.putconn(connection)
+        raise psycopg.OperationalError("every connection to Postgres was cut")
 
     async def _begin(self) -> ReadConnection:
         """A connection that has just proved to live: those that a restart of Postgres has cut are thrown away."""
-        while True:
+        for _ in range(self._tries):
             connection = await self._reads.getconn()
             try:
                 await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
@@ -172,6 +182,7 @@ class Database:
                 raise
             else:
                 return connection
+        raise psycopg.OperationalError("every connection to Postgres was cut")
 
 
 async def _configure_read(connection: ReadConnection) -> None:

@@ -3,9 +3,10 @@
 from eth_utils.crypto import keccak
 
 from service.chain import contracts
-from service.chain.reader import Call, Chain
+from service.chain.reader import Chain
 from service.db import Database
 from service.keys.signers import Keystore
+from service.transactions.commands import Wish
 from service.transactions.direct import send_directly
 
 OPERATOR_ROLE = keccak(text="OPERATOR_ROLE")
@@ -37,8 +38,8 @@ async def deploy(db: Database, chain: Chain, keystore: Keystore, admin: bytes, *
             "have its keyless deployment transaction sent first"
         )
     code = contracts.creation_code("AssetFactory", admin)
-    call = Call(to=contracts.DETERMINISTIC_DEPLOYER, data=_SALT + code, sender=admin)
-    return (await send_directly(db, chain, keystore, call, ttl_s=lease_ttl_s)).block_number
+    wish = Wish(chain.chain_id, admin, contracts.DETERMINISTIC_DEPLOYER, _SALT + code)
+    return await send_directly(db, chain, keystore, wish, lease_ttl_s=lease_ttl_s)
 
 
 async def allow(
@@ -46,4 +47,5 @@ async def allow(
 ) -> None:
     """Let another signer deploy tokens with the administrator's factory."""
     data = contracts.encode_call("AssetFactory", "grantRole", OPERATOR_ROLE, signer)
-    await send_directly(db, chain, keystore, Call(to=address_for(admin), data=data, sender=admin), ttl_s=lease_ttl_s)
+    wish = Wish(chain.chain_id, admin, address_for(admin), data)
+    await send_directly(db, chain, keystore, wish, lease_ttl_s=lease_ttl_s)

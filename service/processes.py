@@ -1,17 +1,19 @@
 """The four processes. They meet only in Postgres, and each may be killed at any instruction."""
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable
 
 from service import telemetry
 from service.chain.node import NodeRefused, NodeUnavailable
-from service.chain.reader import Chain, open_chain
+from service.chain.reader import Chain, WrongChain, open_chain
 from service.db import Database
 from service.keys.signers import Keystore
 from service.mirror.indexer import converge
 from service.operations.settle import settle
 from service.settings import Settings
 from service.telemetry import logger
+from service.tokens.problems import BY_REVERT
 from service.transactions.direct import lease_name
 from service.transactions.sender import Sender
 from service.workers import Lease, Step, run, stop_on_signals
@@ -84,7 +86,7 @@ async def dispatcher(settings: Settings) -> None:
 
     def step(db: Database, chain: Chain) -> Step:
         del chain
-        return lambda lease: settle(db, lease)
+        return lambda lease: settle(db, lease, BY_REVERT)
 
     await _work(settings, "dispatcher", "dispatcher", step)
 
@@ -106,6 +108,12 @@ async def _work(settings: Settings, name: str, lease: str, make_step: Callable[[
             stop=stop,
             retry=(NodeUnavailable, NodeRefused),
         )
+    except WrongChain:
+        raise
+    except Exception as error:
+        # The exception's own words may carry a row, and with it a holder's authorization.
+        logger().error("process_failed", worker=name, exc_info=error)
+        sys.exit(1)
     finally:
         await chain.close()
         await db.close()

@@ -1,9 +1,12 @@
 """Settings, read once from the environment (prefix MUNIMENT_)."""
 
+import base64
 from pathlib import Path
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from service.addresses import parse_address
 
@@ -18,12 +21,34 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="MUNIMENT_", frozen=True, extra="ignore")
 
     database_url: SecretStr = Field(description="postgresql:// URL; any Postgres from version 15 on.")
-    rpc_url: str = Field(description="The chain node's JSON-RPC address.")
+    rpc_url: SecretStr = Field(description="The chain node's JSON-RPC address; it may hold a provider's key.")
     chain_id: int = Field(gt=0, description="Start-up stops if the node reports another chain.")
     finality: str = Field(
         "finalized", pattern=r"^(finalized|depth:[0-9]{1,4})$", description="`finalized` or `depth:N`."
     )
     factory_address: str | None = Field(None, description="The AssetFactory, printed by `muniment factory deploy`.")
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_postgres(cls, url: SecretStr) -> SecretStr:
+        try:
+            scheme = make_url(url.get_secret_value()).get_backend_name()
+        except (ArgumentError, ValueError):
+            raise ValueError("write postgresql://user:password@host:port/database") from None
+        if scheme not in ("postgresql", "postgres"):
+            raise ValueError("only postgresql:// will do")
+        return url
+
+    @field_validator("key_encryption_key")
+    @classmethod
+    def _is_key(cls, key: SecretStr) -> SecretStr:
+        try:
+            size = len(base64.b64decode(key.get_secret_value(), validate=True))
+        except ValueError:
+            size = 0
+        if size != 32:
+            raise ValueError("write 32 bytes in base64, as `openssl rand -base64 32` prints them")
+        return key
 
     @field_validator("factory_address")
     @classmethod
@@ -73,5 +98,5 @@ def read_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        names = [f"MUNIMENT_{str(each['loc'][0]).upper()}: {each['msg']}" for each in error.errors()]
-        raise SettingsMissing("; ".join(names)) from None
+        told = ((str(each["loc"][0]).upper(), each["msg"].removeprefix("Value error, ")) for each in error.errors())
+        raise SettingsMissing("; ".join(f"MUNIMENT_{name}: {message}" for name, message in told)) from None

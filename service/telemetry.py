@@ -10,10 +10,8 @@ import structlog
 FIELDS = frozenset(
     {
         *("event", "level", "timestamp", "process", "worker", "epoch", "duration_ms"),
-        *("error_kind", "reason", "detail", "exception", "slug", "kind", "count"),
-        *("operation_id", "transaction_id", "transaction_hash", "signer", "nonce", "token"),
-        *("block_number", "block_hash", "blocks", "events", "final_number", "tip_number", "head_number", "depth"),
-        *("method", "path", "status", "issuer_id", "caller_id", "key_id"),
+        *("error_kind", "reason", "detail", "exception", "kind", "count", "method", "path", "status"),
+        *("block_number", "block_hash", "blocks", "events", "final_number", "tip_number", "head_number"),
     }
 )
 """Only these reach a log, so that a new secret cannot leak by default."""
@@ -42,6 +40,15 @@ def start(process: str) -> None:
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(process=process)
+    logging.basicConfig(handlers=[_LibraryLog()], level=logging.WARNING, force=True)
+
+
+class _LibraryLog(logging.Handler):
+    """A library's own log line, without its words: those are not ours to vouch for."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Tell that it spoke, and how gravely."""
+        logger().warning("library_spoke", kind=record.name, status=record.levelname.lower())
 
 
 def _exception_kind(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

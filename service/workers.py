@@ -151,7 +151,8 @@ async def run(
         except passing as error:
             failures += 1
             pause_s = min(poll_interval_s * 2 ** min(failures, 10), PAUSE_MAX_S)
-            log.warning("step_failed", error_kind=type(error).__name__, count=failures)
+            reason = str(getattr(error, "reason", "")) or None
+            log.warning("step_failed", error_kind=type(error).__name__, reason=reason, count=failures)
         await _pause(stop, pause_s)
     with suppress(*UNAVAILABLE):
         await lease.release(db)

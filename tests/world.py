@@ -2,6 +2,7 @@
 
 import base64
 import itertools
+import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -12,6 +13,7 @@ import httpx
 from fastapi import FastAPI
 from pydantic import SecretStr
 
+from scripts import local
 from scripts.stack import CHAIN_ID, DEV_KEYS
 from service import factory
 from service.access import commands as access
@@ -24,6 +26,7 @@ from service.keys.signers import Keystore
 from service.mirror.indexer import converge
 from service.operations.settle import settle
 from service.settings import Settings
+from service.tokens.problems import BY_REVERT
 from service.transactions.direct import lease_name
 from service.transactions.sender import Sender
 from service.workers import Lease
@@ -68,6 +71,21 @@ class World:
     leases: dict[str, Lease] = field(default_factory=dict)
     _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
 
+    @property
+    def chain_url(self) -> str:
+        """The node's address."""
+        return self.settings.rpc_url.get_secret_value()
+
+    def environment(self) -> dict[str, str]:
+        """The settings, for a process of its own."""
+        given = {**os.environ, "PYTHONPATH": str(local.ROOT)}
+        for name in type(self.settings).model_fields:
+            value: Any = getattr(self.settings, name)
+            if value is not None:
+                secret = isinstance(value, SecretStr)
+                given[f"MUNIMENT_{name.upper()}"] = str(value.get_secret_value() if secret else value)
+        return given
+
     async def get(self, path: str, *, key: str | None = None, **parameters: Any) -> httpx.Response:
         """Read."""
         headers = {"Authorization": f"Bearer {key or self.key}"}
@@ -105,7 +123,7 @@ class World:
 
     async def settle(self) -> None:
         """Let the dispatcher work until there is nothing left."""
-        await self._drain(lambda lease: settle(self.db, lease), "dispatcher")
+        await self._drain(lambda lease: settle(self.db, lease, BY_REVERT), "dispatcher")
 
     async def level(self) -> None:
         """Let all three work, without another block."""
@@ -121,13 +139,13 @@ class World:
 
     def mine(self, count: int = 1) -> None:
         """Empty blocks."""
-        rpc(self.settings.rpc_url, "anvil_mine", hex(count))
+        rpc(self.chain_url, "anvil_mine", hex(count))
 
     @asynccontextmanager
     async def node_away(self) -> AsyncIterator[None]:
         """The API finds nobody at the node's address."""
         ledger = self.app.state.ledger
-        nobody = open_chain(self.settings.model_copy(update={"rpc_url": "http://127.0.0.1:1"}))
+        nobody = open_chain(self.settings.model_copy(update={"rpc_url": SecretStr("http://127.0.0.1:1")}))
         self.app.state.ledger = replace(ledger, chain=nobody)
         try:
             yield

@@ -9,9 +9,9 @@ down_revision = "0005"
 branch_labels = None
 depends_on = None
 
-STATUSES = "'queued', 'pending', 'submitted', 'mined', 'confirmed', 'reverted', 'refused'"
+STATUSES = "'queued', 'pending', 'submitted', 'mined', 'confirmed', 'reverted', 'refused', 'executed'"
 LIVE = "status IN ('queued', 'pending', 'submitted', 'mined')"
-FINAL = "status IN ('confirmed', 'reverted', 'refused')"
+FINAL = "status IN ('confirmed', 'reverted', 'refused', 'executed')"
 
 
 def upgrade() -> None:
@@ -23,6 +23,10 @@ def upgrade() -> None:
         sa.Column("signer", sa.LargeBinary(), nullable=False),
         sa.Column("recipient", sa.LargeBinary(), nullable=False),
         sa.Column("data", sa.LargeBinary(), nullable=False),
+        sa.Column("proof_recipient", sa.LargeBinary()),
+        sa.Column("proof_data", sa.LargeBinary()),
+        sa.Column("effect_until", sa.DateTime(timezone=True)),
+        sa.Column("retry_at", sa.DateTime(timezone=True)),
         sa.Column("status", sa.String(), server_default="queued", nullable=False),
         sa.Column("nonce", sa.BigInteger()),
         sa.Column("gas_limit", sa.BigInteger()),
@@ -40,11 +44,13 @@ def upgrade() -> None:
         sa.UniqueConstraint("chain_id", "signer", "nonce", name="transactions_chain_id_signer_nonce_key"),
         sa.CheckConstraint("length(signer) = 20 AND length(recipient) = 20", name="addresses"),
         sa.CheckConstraint(f"status IN ({STATUSES})", name="status"),
-        sa.CheckConstraint("(nonce IS NULL) = (status IN ('queued', 'refused'))", name="nonce"),
+        sa.CheckConstraint("status = 'executed' OR (nonce IS NULL) = (status IN ('queued', 'refused'))", name="nonce"),
         sa.CheckConstraint(
+            "status = 'executed' OR "
             "(block_hash IS NOT NULL AND succeeded IS NOT NULL) = (status IN ('mined', 'confirmed', 'reverted'))",
             name="mined",
         ),
+        sa.CheckConstraint("(proof_recipient IS NULL) = (proof_data IS NULL)", name="proof"),
         sa.CheckConstraint("(status = 'refused') <= (refusal IS NOT NULL)", name="refusal"),
     )
     op.create_index("transactions_live_idx", "transactions", ["chain_id", "status", "id"], postgresql_where=LIVE)
@@ -61,7 +67,11 @@ def upgrade() -> None:
         sa.CheckConstraint("priority_fee_wei <= max_fee_wei", name="fees"),
     )
     op.create_index("attempts_transaction_id_idx", "attempts", ["transaction_id"])
-    op.execute("GRANT SELECT, INSERT ON transactions TO muniment_api")
+    op.execute("GRANT SELECT ON transactions TO muniment_api")
+    op.execute(
+        """GRANT INSERT (id, chain_id, signer, recipient, data, proof_recipient, proof_data, effect_until)
+        ON transactions TO muniment_api"""
+    )
     op.execute("GRANT SELECT, UPDATE ON transactions TO muniment_sender")
     op.execute("GRANT SELECT, INSERT ON attempts TO muniment_sender")
     op.execute("GRANT SELECT ON attempts TO muniment_api")

@@ -35,7 +35,11 @@ def upgrade() -> None:
     op.create_index("operations_issuer_id_idx", "operations", ["issuer_id", "id"])
     op.create_index("operations_issuer_id_status_idx", "operations", ["issuer_id", "status", "id"])
     op.create_index("operations_token_id_idx", "operations", ["token_id", "id"])
-    op.execute("GRANT SELECT, INSERT ON operations TO muniment_api")
+    op.execute("GRANT SELECT ON operations TO muniment_api")
+    op.execute(
+        """GRANT INSERT (id, issuer_id, caller_id, kind, chain_id, token_id, contract, parameters, transaction_id)
+        ON operations TO muniment_api"""
+    )
     op.execute("GRANT SELECT, UPDATE (status, problem, closed_at) ON operations TO muniment_dispatcher")
 
 

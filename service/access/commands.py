@@ -27,11 +27,6 @@ async def create_issuer(session: AsyncSession, *, name: str, signer: bytes) -> b
     return created is not None
 
 
-async def signers(session: AsyncSession) -> list[bytes]:
-    """Every signer that an issuer relies on."""
-    return list(await session.scalars(select(IssuerRow.signer).distinct()))
-
-
 async def create_key(
     session: AsyncSession, *, issuer: str, caller: str, environment: str, pepper: SecretStr
 ) -> apikeys.ApiKey:

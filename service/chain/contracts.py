@@ -21,8 +21,7 @@ DETERMINISTIC_DEPLOYER = bytes.fromhex("4e59b44847b379578588920ca78fbf26c0b4956c
 """Takes salt and creation code; at this address on most chains. Source: Arachnid/deterministic-deployment-proxy."""
 
 VALID_AFTER = 0
-VALID_BEFORE = 2**256 - 1
-"""Our authorizations never expire: the nonce is the operation's, and the contract burns it."""
+"""Our authorizations are good at once."""
 
 _DOMAIN_NAME = keccak(text="AssetToken")
 _DOMAIN_VERSION = keccak(text="1")
@@ -127,9 +126,12 @@ def operation_nonce(chain_id: int, contract: bytes, operation_id: UUID) -> bytes
 
 
 def authorization_digest(
-    chain_id: int, token: bytes, sender: bytes, recipient: bytes, amount: int, nonce32: bytes
+    chain_id: int, token: bytes, sender: bytes, recipient: bytes, amount: int, valid_before: int, nonce32: bytes
 ) -> bytes:
     """The 32 bytes that `sender` signs to let anyone move `amount` base units to `recipient`, once.
+
+    Args:
+        valid_before: seconds since 1970; a block of that time or later refuses.
 
     Source: ERC-3009, transferWithAuthorization; EIP-712.
     """
@@ -139,7 +141,7 @@ def authorization_digest(
     )
     authorization = encode(
         ["bytes32", "address", "address", "uint256", "uint256", "uint256", "bytes32"],
-        [_AUTHORIZATION_TYPE, sender, recipient, amount, VALID_AFTER, VALID_BEFORE, nonce32],
+        [_AUTHORIZATION_TYPE, sender, recipient, amount, VALID_AFTER, valid_before, nonce32],
     )
     return keccak(b"\x19\x01" + keccak(domain) + keccak(authorization))
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from service.chain.node import Node, NodeRefused, NodeUnavailable
@@ -12,6 +12,9 @@ from service.chain.wire import parse_data, parse_quantity, write_data
 from service.settings import Settings
 
 T = TypeVar("T")
+
+TIMESTAMP_MAX = 253_402_300_799
+"""The last second of the year 9999, where dates end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,7 @@ class Call:
     """A message to a contract, or the creation of one (`to` is None)."""
 
     to: bytes | None
-    data: bytes
+    data: bytes = field(repr=False)  # may hold a holder's authorization
     sender: bytes
     value: int = 0  # wei
 
@@ -125,25 +128,32 @@ class Chain:
         Raises:
             WrongChain: it reports another id.
         """
-        reported = _shaped(parse_quantity, await self._node.ask("eth_chainId"))
-        if reported != self.chain_id:
-            raise WrongChain(f"this deployment is for chain {self.chain_id}, but the node follows {reported}")
+        self._check_id(_shaped(parse_quantity, await self._node.ask("eth_chainId")))
 
     async def head(self) -> Head:
-        """The tip and the newest final block's number, in one batch."""
-        asked = [_block_call("latest")]
+        """The tip and the newest final block's number, in one batch.
+
+        Raises:
+            WrongChain: another node answers at this address now; whatever it says is about another chain.
+        """
+        asked: list[tuple[str, list[Any]]] = [("eth_chainId", []), _block_call("latest")]
         if self.finality.depth is None:
             asked.append(_block_call("finalized"))
-        answers = await self._node.ask_many(asked)
-        tip = _shaped(_block, _given(answers[0]))
+        chain_id, latest, *finalized = await self._node.ask_many(asked)
+        self._check_id(_shaped(parse_quantity, _given(chain_id)))
+        tip = _shaped(_block, _given(latest))
         if self.finality.depth is not None:
             return Head(tip, max(tip.number - self.finality.depth, -1))
-        final = answers[1]
+        (final,) = finalized
         if isinstance(final, NodeRefused) and final.reason is Reason.BLOCK_UNKNOWN:
             return Head(tip, -1)  # geth and besu say so of a young chain, where others answer null
         found = _shaped(_block_or_none, _given(final))
         # The two answers may come from either side of a new block.
         return Head(tip, -1 if found is None else min(found.number, tip.number))
+
+    def _check_id(self, reported: int) -> None:
+        if reported != self.chain_id:
+            raise WrongChain(f"this deployment is for chain {self.chain_id}, but the node follows {reported}")
 
     async def blocks(self, *, first: int, count_max: int) -> list[Block]:
         """Blocks from `first` on, ascending, up to the first that the node does not have.
@@ -255,6 +265,11 @@ class Chain:
         """The code at an address, empty when there is none."""
         return _shaped(parse_data, await self._node.ask("eth_getCode", write_data(address), _at(block)))
 
+    async def codes(self, addresses: Sequence[bytes]) -> list[bytes]:
+        """The code at each address now, empty where there is none, in one batch."""
+        answers = await self._node.ask_many([("eth_getCode", [write_data(each), "latest"]) for each in addresses])
+        return [_shaped(parse_data, _given(answer)) for answer in answers]
+
     async def balance(self, address: bytes) -> int:
         """Wei that an address has to pay gas with."""
         return _shaped(parse_quantity, await self._node.ask("eth_getBalance", write_data(address), "latest"))
@@ -267,7 +282,7 @@ class Chain:
 def open_chain(settings: Settings, *, timeout_max_s: float = math.inf) -> Chain:
     """The way to the node that the settings name."""
     timeout_s = min(settings.node_timeout_s, timeout_max_s)
-    node = Node(settings.rpc_url, timeout_s=timeout_s, batch_max=settings.node_batch_max)
+    node = Node(settings.rpc_url.get_secret_value(), timeout_s=timeout_s, batch_max=settings.node_batch_max)
     return Chain(node, chain_id=settings.chain_id, finality=Finality.parse(settings.finality))
 
 
@@ -300,12 +315,10 @@ def _shaped(parse: Callable[[Any], T], given: Any) -> T:
 
 
 def _block(given: Any) -> Block:
-    return Block(
-        number=parse_quantity(given["number"]),
-        hash=parse_data(given["hash"], size=32),
-        parent_hash=parse_data(given["parentHash"], size=32),
-        timestamp=parse_quantity(given["timestamp"]),
-    )
+    number, timestamp = parse_quantity(given["number"]), parse_quantity(given["timestamp"])
+    if number >= 2**63 or timestamp > TIMESTAMP_MAX:
+        raise ValueError("a block of an impossible number or time")
+    return Block(number, parse_data(given["hash"], size=32), parse_data(given["parentHash"], size=32), timestamp)
 
 
 def _block_or_none(given: Any) -> Block | None:

@@ -47,6 +47,7 @@ class Label:
     chain: int
     block: int
     hash: bytes
+    time: datetime
     final: bool
     lag: int
 
@@ -125,7 +126,7 @@ class Transfer:
 # The mirror as a whole
 
 _LABEL = """
-SELECT tip.number, oldest.number, asked.number, asked.hash, heads.head_number, heads.final_number
+SELECT tip.number, oldest.number, asked.number, asked.hash, asked.timestamp, heads.head_number, heads.final_number
 FROM (SELECT number FROM mirror.blocks WHERE chain_id = %(chain_id)s AND canonical ORDER BY number DESC LIMIT 1) AS tip
 CROSS JOIN (SELECT number FROM mirror.blocks WHERE chain_id = %(chain_id)s AND canonical ORDER BY number LIMIT 1)
     AS oldest
@@ -146,12 +147,12 @@ async def label(connection: ReadConnection, *, chain_id: int, at_block: int | No
     row = await _one(connection, _LABEL, {"chain_id": chain_id, "at_block": _bigint(at_block)})
     if row is None:
         raise MirrorEmpty("wait until the indexer has read the chain's first blocks")
-    tip, oldest, number, block_hash, head, final = row
+    tip, oldest, number, block_hash, time_, head, final = row
     if number is None and at_block is not None and at_block < oldest:
         raise BlockNotMirrored(f"ask for block {oldest} or a later one", oldest=oldest)
     if number is None:
         raise BlockInFuture(f"ask for block {tip} or an earlier one, or wait for it with min_block", tip=tip)
-    return Label(chain_id, number, block_hash, final=number <= final, lag=max(head - tip, 0))
+    return Label(chain_id, number, block_hash, time_, final=number <= final, lag=max(head - tip, 0))
 
 
 async def status(connection: ReadConnection, *, chain_id: int) -> Status:
@@ -176,9 +177,10 @@ async def wait_for_block(db: Database, *, chain_id: int, min_block: int, timeout
     """
     end_s = time.monotonic() + timeout_s
     while True:
-        # A DB transaction of its own each time: within one, the mirror would stand still.
-        async with db.read() as connection:
-            tip = await _tip(connection, chain_id)
+        # Outside any DB transaction: within one, the mirror would stand still.
+        ((tip,),) = await db.fetch(
+            "SELECT max(number) FROM mirror.blocks WHERE chain_id = %s AND canonical", (chain_id,)
+        )
         if tip is not None and tip >= min_block:
             return
         if time.monotonic() >= end_s:

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
 from service.addresses import ZERO, hex0x
-from service.chain import contracts
+from service.chain import artifacts, contracts
 from service.chain.node import NodeRefused
 from service.chain.reader import Call, Chain
 from service.chain.reasons import Reason
@@ -90,6 +90,7 @@ async def verify(db: Database, chain: Chain, *, chain_id: int, block: int | None
         MirrorEmpty, BlockInFuture, BlockNotMirrored: the mirror has no such block.
         NodeUnavailable, NodeRefused: the node cannot answer for this block, for instance because it prunes history.
     """
+    await chain.check()
     async with db.read() as connection:
         label = await queries.label(connection, chain_id=chain_id, at_block=block)
         row = await (await connection.execute(ACCOUNT_COUNT, {"chain_id": chain_id, "block": label.block})).fetchone()
@@ -127,9 +128,12 @@ async def _compare(db: Database, chain: Chain, label: Label, contract: Contract,
 
 
 async def _compare_contract(db: Database, chain: Chain, label: Label, contract: Contract) -> list[Difference]:
-    if not await chain.code(contract.address, block=label.block):
-        deployed = f"deployed in block {contract.deployed_block}"
-        return [Difference("code", contract.address, None, deployed, "no code")]
+    artifact = artifacts.load(TOKEN)
+    code = await chain.code(contract.address, block=label.block)
+    code_hash = artifacts.masked_code_hash(code, artifact) if code else None
+    if code_hash != artifact.runtime_code_hash:
+        expected = f"{TOKEN} {hex0x(artifact.runtime_code_hash)}"
+        return [Difference("code", contract.address, None, expected, hex0x(code_hash) if code_hash else "no code")]
     async with db.read() as connection:
         supply = await queries.supply(connection, contract_id=contract.id, block=label.block)
         paused = await queries.paused(connection, contract_id=contract.id, block=label.block)

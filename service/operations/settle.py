@@ -1,5 +1,6 @@
 """Closing operations whose transactions are final, each with its fact in the journal."""
 
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +12,8 @@ from service import journal
 from service.addresses import checksum, hex0x
 from service.chain.reverts import Revert
 from service.db import Database
-from service.operations.submit import refused, reverts
+from service.errors import Problem
+from service.operations.submit import refused
 from service.telemetry import logger
 from service.transactions import commands as transactions
 from service.transactions.commands import Outcome
@@ -21,8 +23,12 @@ SETTLE_MAX = 500
 """Operations closed in one DB transaction."""
 
 
-async def settle(db: Database, lease: Lease) -> int:
-    """Close operations of final transactions and record them, in one DB transaction; how many."""
+async def settle(db: Database, lease: Lease, problems: Mapping[str, type[Problem]]) -> int:
+    """Close operations of final transactions and record them, in one DB transaction; how many.
+
+    Args:
+        problems: by the contract's error of the same meaning.
+    """
     async with db.transaction() as session:
         await lease.hold(session)
         outcomes = await transactions.take_final(session, count_max=SETTLE_MAX)
@@ -30,7 +36,7 @@ async def settle(db: Database, lease: Lease) -> int:
             return 0
         statement = text(
             """UPDATE operations o SET
-                status = CASE WHEN c.status = 'confirmed' THEN 'succeeded' ELSE 'failed' END,
+                status = CASE WHEN c.status IN ('confirmed', 'executed') THEN 'succeeded' ELSE 'failed' END,
                 problem = NULLIF(CAST(:problems AS jsonb) -> CAST(o.transaction_id AS text), 'null'),
                 closed_at = now()
             FROM unnest(CAST(:ids AS uuid[]), CAST(:statuses AS text[])) AS c(id, status)
@@ -43,7 +49,7 @@ async def settle(db: Database, lease: Lease) -> int:
             {
                 "ids": [outcome.id for outcome in outcomes],
                 "statuses": [outcome.status for outcome in outcomes],
-                "problems": {str(outcome.id): _problem(outcome) for outcome in outcomes},
+                "problems": {str(outcome.id): _problem(outcome, problems) for outcome in outcomes},
             },
         )
         by_transaction = {outcome.id: outcome for outcome in outcomes}
@@ -53,11 +59,11 @@ async def settle(db: Database, lease: Lease) -> int:
     return len(outcomes)
 
 
-def _problem(outcome: Outcome) -> dict[str, Any] | None:
-    if outcome.status == "confirmed":
+def _problem(outcome: Outcome, problems: Mapping[str, type[Problem]]) -> dict[str, Any] | None:
+    if outcome.status in ("confirmed", "executed"):
         return None
     refusal = outcome.refusal or {"name": "unknown", "arguments": {}}
-    return refused(Revert(refusal["name"], refusal["arguments"]), reverts()).body()
+    return refused(Revert(refusal["name"], refusal["arguments"]), problems).body()
 
 
 def _fact(row: Any, outcome: Outcome) -> journal.Fact:
@@ -78,8 +84,8 @@ def _fact(row: Any, outcome: Outcome) -> journal.Fact:
 
 
 def _transaction(outcome: Outcome) -> dict[str, Any] | None:
-    if outcome.transaction_hash is None or outcome.block_hash is None:
-        return None
+    if outcome.status == "executed" or outcome.transaction_hash is None or outcome.block_hash is None:
+        return None  # no transaction of ours brought it about
     return {
         "hash": hex0x(outcome.transaction_hash),
         "signer": checksum(outcome.signer),

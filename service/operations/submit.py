@@ -1,7 +1,9 @@
 """Accepting an intent: replay, simulate, then store it with its transaction in one DB transaction."""
 
+import hashlib
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -13,13 +15,14 @@ from service.access.queries import Caller
 from service.chain.node import NodeRefused, NodeUnavailable
 from service.chain.reader import Call, Chain, Reverted
 from service.chain.reverts import Revert
-from service.db import Database
+from service.db import Database, new_id
 from service.errors import Problem
 from service.operations import queries
 from service.operations.queries import Operation
 from service.operations.tables import OperationRow, Status
 from service.telemetry import logger
 from service.transactions import commands as transactions
+from service.transactions.commands import Wish
 from service.transactions.queries import queued
 from service.web import idempotency
 
@@ -38,6 +41,7 @@ class Ledger:
     chain: Chain
     factory: bytes
     key_encryption_key: SecretStr
+    problems: Mapping[str, type[Problem]]  # by the contract's error of the same meaning
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +50,26 @@ class Request:
 
     caller: Caller
     idempotency_key: str
-    method: str
-    route: str
+    route: str  # method and path template
     target: UUID | None  # what the path names
     body: dict[str, Any]
+    asked: dict[str, Any]  # the body without its defaults
+
+    @property
+    def effect_id(self) -> UUID:
+        """What the contract burns, so that it happens once.
+
+        It is made of what a retry brings again: after the database was restored from an older backup, the chain still
+        refuses the second execution.
+        """
+        digest = hashlib.sha256(b"muniment.effect" + self.caller.id.bytes + self.idempotency_key.encode()).digest()
+        return UUID(bytes=digest[:16])
 
     @property
     def fingerprint(self) -> bytes:
         """What tells this request from another under the same key."""
         target = None if self.target is None else str(self.target)
-        return idempotency.fingerprint(self.method, self.route, target, self.body)
+        return idempotency.fingerprint(self.route, target, self.asked)
 
     async def first_id(self, db: Database) -> str | None:
         """The last part of the resource that the key made before, or None."""
@@ -69,14 +83,20 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """What is to happen on the chain, and how it is to be told."""
+    """What is to happen on the chain, and how it is to be told.
 
-    id: UUID
+    `proof` is a call (recipient and data) that answers true once it has happened; until `effect_until`, whoever has
+    seen `data` may make it happen.
+    """
+
     kind: str
     token_id: UUID
     contract: bytes
     recipient: bytes
-    data: bytes
+    data: bytes = field(repr=False)
+    proof: tuple[bytes, bytes]
+    effect_until: datetime | None = None
+    id: UUID = field(default_factory=new_id)
 
 
 def refused(revert: Revert, problems: Mapping[str, type[Problem]]) -> Problem:
@@ -86,7 +106,7 @@ def refused(revert: Revert, problems: Mapping[str, type[Problem]]) -> Problem:
     return kind(f"the contract refuses this with {revert}", revert=told)
 
 
-async def simulate(chain: Chain, call: Call) -> None:
+async def simulate(ledger: Ledger, call: Call) -> None:
     """Try a call on the newest block, so that a refusal costs no nonce.
 
     A node that does not answer proves nothing: the request is accepted, and the sender judges it later.
@@ -95,16 +115,11 @@ async def simulate(chain: Chain, call: Call) -> None:
         Problem: the contract refuses.
     """
     try:
-        await chain.call(call)
+        await ledger.chain.call(call)
     except Reverted as error:
-        raise refused(error.revert, reverts()) from None
+        raise refused(error.revert, ledger.problems) from None
     except (NodeUnavailable, NodeRefused) as error:
         logger().warning("simulation_skipped", error_kind=type(error).__name__)
-
-
-def reverts() -> dict[str, type[Problem]]:
-    """Problems by the contract error that they stand for."""
-    return {problem.revert: problem for problem in Problem.registry.values() if problem.revert}
 
 
 async def once(ledger: Ledger, request: Request, make: Callable[[], Awaitable[Operation]]) -> Operation:
@@ -148,9 +163,8 @@ async def submit(
 
 async def _store(session: AsyncSession, ledger: Ledger, request: Request, intent: Intent) -> Operation:
     caller, chain_id = request.caller, ledger.chain.chain_id
-    transaction_id = await transactions.enqueue(
-        session, chain_id=chain_id, signer=caller.signer, recipient=intent.recipient, data=intent.data
-    )
+    wish = Wish(chain_id, caller.signer, intent.recipient, intent.data, intent.proof, intent.effect_until)
+    transaction_id = await transactions.enqueue(session, wish)
     created_at = await session.scalar(
         insert(OperationRow)
         .values(

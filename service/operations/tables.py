@@ -18,7 +18,7 @@ class Status(StrEnum):
 
     PENDING = "pending"  # accepted; its transaction is not final
     SUCCEEDED = "succeeded"  # its effect is on the chain, past reversal
-    FAILED = "failed"  # it had no effect and never will; `problem` says why
+    FAILED = "failed"  # without effect, past reversal, and nobody can bring it about any more; `problem` says why
 
 
 class OperationRow(Base):

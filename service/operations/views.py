@@ -36,7 +36,7 @@ _EXAMPLE: JsonDict = {
 class TransactionView(BaseModel):
     """The transaction of an operation."""
 
-    status: Literal["queued", "pending", "submitted", "mined", "confirmed", "reverted", "refused"]
+    status: Literal["queued", "pending", "submitted", "mined", "confirmed", "reverted", "refused", "executed"]
     hash: Hash | None
     signer: Address
     nonce: int | None

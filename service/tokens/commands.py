@@ -4,7 +4,8 @@ Each command reads, then simulates, then stores: no Postgres connection is held 
 after its DB transaction is committed, so an answer is never ahead of the truth.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from eth_utils.crypto import keccak
@@ -18,11 +19,12 @@ from service.chain.reader import Call
 from service.db import ReadConnection, new_id
 from service.keys import managed
 from service.mirror import queries as mirror
+from service.mirror.queries import Label
 from service.operations import queries as operations
 from service.operations.queries import Operation
 from service.operations.submit import Intent, Ledger, Request, once, simulate, submit
 from service.tokens import queries
-from service.tokens.orders import AccountOrder, AssetOrder, BurnOrder, EmptyOrder, MintOrder, TokenOrder, TransferOrder
+from service.tokens.orders import AccountOrder, AssetOrder, BurnOrder, MintOrder, TokenOrder, TransferOrder
 from service.tokens.problems import (
     AccountExists,
     AccountNotManaged,
@@ -31,6 +33,12 @@ from service.tokens.problems import (
 )
 from service.tokens.queries import Account, Asset, Token
 from service.tokens.tables import AccountRow, AssetRow, TokenRow
+
+ERC165 = bytes.fromhex("01ffc9a7")
+"""`supportsInterface` of this id is true of every contract of ours. Source: ERC-165."""
+
+AUTHORIZATION_LIFE = timedelta(hours=1)
+"""A holder's authorization that fails in a block is public: the operation fails only once it has run out."""
 
 
 async def register_asset(ledger: Ledger, request: Request, order: AssetOrder) -> Asset:
@@ -104,18 +112,18 @@ async def _deploy(ledger: Ledger, request: Request, order: TokenOrder) -> Operat
     async with ledger.db.read() as connection:
         await queries.asset(connection, issuer_id=caller.issuer_id, id=order.asset_id)
         former = await _failed_token(connection, caller.issuer_id, order)
-    operation_id, token_id = new_id(), former.id if former else new_id()
+    token_id = former.id if former else new_id()
     code = contracts.creation_code("AssetToken", order.name, order.symbol, order.decimals, caller.signer)
     salt = _deployment_salt(caller.issuer_id, order.asset_id, order.kind)
     address = contracts.create2_address(ledger.factory, salt, keccak(code))
     data = contracts.encode_call("AssetFactory", "deploy", salt, code)
-    await simulate(ledger.chain, Call(to=ledger.factory, data=data, sender=caller.signer))
-    intent = Intent(operation_id, "token.deploy", token_id, address, ledger.factory, data)
+    proof = (address, contracts.encode_call("AssetToken", "supportsInterface", ERC165))
+    intent = Intent("token.deploy", token_id, address, ledger.factory, data, proof)
 
     async def store_token(session: AsyncSession) -> None:
         await _store_token(session, ledger, request, order, intent, former)
 
-    return await submit(ledger, request, intent, store_token)
+    return await _send(ledger, request, intent, store_token)
 
 
 async def _failed_token(connection: ReadConnection, issuer_id: UUID, order: TokenOrder) -> Token | None:
@@ -185,40 +193,22 @@ async def mint(ledger: Ledger, request: Request, token_id: UUID, order: MintOrde
         TokenNotDeployed: its contract is not on the chain yet.
         Problem: the contract refuses (paused, supply beyond 2**256 - 1).
     """
-
-    def write(burned_id: bytes) -> bytes:
-        return contracts.encode_call("AssetToken", "mint", order.to, order.amount, burned_id)
-
-    return await _call_token(ledger, request, token_id, "token.mint", write)
+    return await _call_token(ledger, request, token_id, "mint", order.to, order.amount)
 
 
 async def burn(ledger: Ledger, request: Request, token_id: UUID, order: BurnOrder) -> Operation:
     """Ask the chain to destroy units of a holder. Raises as `mint`, and InsufficientBalance."""
-
-    def write(burned_id: bytes) -> bytes:
-        return contracts.encode_call("AssetToken", "burn", order.holder, order.amount, burned_id)
-
-    return await _call_token(ledger, request, token_id, "token.burn", write)
+    return await _call_token(ledger, request, token_id, "burn", order.holder, order.amount)
 
 
-async def pause(ledger: Ledger, request: Request, token_id: UUID, order: EmptyOrder) -> Operation:
+async def pause(ledger: Ledger, request: Request, token_id: UUID) -> Operation:
     """Ask the chain to stop every move of a token. Raises as `mint`."""
-    del order
-
-    def write(burned_id: bytes) -> bytes:
-        return contracts.encode_call("AssetToken", "pause", burned_id)
-
-    return await _call_token(ledger, request, token_id, "token.pause", write)
+    return await _call_token(ledger, request, token_id, "pause")
 
 
-async def unpause(ledger: Ledger, request: Request, token_id: UUID, order: EmptyOrder) -> Operation:
+async def unpause(ledger: Ledger, request: Request, token_id: UUID) -> Operation:
     """Ask the chain to let a token move again. Raises as `mint`, and TokenNotPaused."""
-    del order
-
-    def write(burned_id: bytes) -> bytes:
-        return contracts.encode_call("AssetToken", "unpause", burned_id)
-
-    return await _call_token(ledger, request, token_id, "token.unpause", write)
+    return await _call_token(ledger, request, token_id, "unpause")
 
 
 async def transfer(ledger: Ledger, request: Request, token_id: UUID, order: TransferOrder) -> Operation:
@@ -235,62 +225,64 @@ async def transfer(ledger: Ledger, request: Request, token_id: UUID, order: Tran
 
 
 async def _transfer(ledger: Ledger, request: Request, token_id: UUID, order: TransferOrder) -> Operation:
-    caller = request.caller
+    issuer_id = request.caller.issuer_id
     async with ledger.db.read() as connection:
-        token = await _deployed_token(connection, caller.issuer_id, token_id)
-        sender = await queries.account(connection, issuer_id=caller.issuer_id, address=order.sender)
+        token, label = await _deployed_token(connection, ledger, issuer_id, token_id)
+        sender = await queries.account(connection, issuer_id=issuer_id, address=order.sender)
     if not sender.managed:
         raise AccountNotManaged(
-            f"{checksum(order.sender)} is external: its holder transfers with its own wallet, "
+            f"{checksum(order.sender)} is external: its holder transfers with its own key, "
             "or signs an ERC-3009 authorization that anyone may relay"
         )
-    operation_id = new_id()
-    chain_id = ledger.chain.chain_id
-    burned_id = contracts.operation_nonce(chain_id, token.address, operation_id)
-    moved = (order.sender, order.to, order.amount)
-    digest = contracts.authorization_digest(chain_id, token.address, *moved, burned_id)
+    burned = contracts.operation_nonce(token.chain_id, token.address, request.effect_id)
+    # By the chain's clock, which may run ahead of ours.
+    until = (max(datetime.now(UTC), label.time) + AUTHORIZATION_LIFE).replace(microsecond=0)
+    moved, valid_before = (order.sender, order.to, order.amount), int(until.timestamp())
+    digest = contracts.authorization_digest(token.chain_id, token.address, *moved, valid_before, burned)
     async with ledger.db.transaction() as session:
         signed = await managed.sign_digest(session, ledger.key_encryption_key, order.sender, digest)
+    window = (contracts.VALID_AFTER, valid_before)
     data = contracts.encode_call(
-        "AssetToken",
-        "transferWithAuthorization",
-        *moved,
-        contracts.VALID_AFTER,
-        contracts.VALID_BEFORE,
-        burned_id,
-        signed.v,
-        signed.r,
-        signed.s,
+        "AssetToken", "transferWithAuthorization", *moved, *window, burned, signed.v, signed.r, signed.s
     )
-    return await _send(ledger, request, token, operation_id, "token.transfer", data)
+    proof = (token.address, contracts.encode_call("AssetToken", "authorizationState", order.sender, burned))
+    return await _send(
+        ledger, request, Intent("token.transfer", token.id, token.address, token.address, data, proof, until)
+    )
 
 
 async def _call_token(
-    ledger: Ledger, request: Request, token_id: UUID, kind: str, write: Callable[[bytes], bytes]
+    ledger: Ledger, request: Request, token_id: UUID, function: str, *arguments: bytes | int
 ) -> Operation:
-    """Submit a call by the issuer's signer; `write` makes its calldata from the 32 bytes that the contract burns."""
+    """Submit a call of the issuer's signer to a token, ending with the 32 bytes that the contract burns."""
 
     async def make() -> Operation:
         async with ledger.db.read() as connection:
-            token = await _deployed_token(connection, request.caller.issuer_id, token_id)
-        operation_id = new_id()
-        burned_id = contracts.operation_nonce(ledger.chain.chain_id, token.address, operation_id)
-        return await _send(ledger, request, token, operation_id, kind, write(burned_id))
+            token, _ = await _deployed_token(connection, ledger, request.caller.issuer_id, token_id)
+        burned = contracts.operation_nonce(token.chain_id, token.address, request.effect_id)
+        data = contracts.encode_call("AssetToken", function, *arguments, burned)
+        proof = (token.address, contracts.encode_call("AssetToken", "operationExecuted", burned))
+        return await _send(
+            ledger, request, Intent(f"token.{function}", token.id, token.address, token.address, data, proof)
+        )
 
     return await once(ledger, request, make)
 
 
 async def _send(
-    ledger: Ledger, request: Request, token: Token, operation_id: UUID, kind: str, data: bytes
+    ledger: Ledger, request: Request, intent: Intent, *more: Callable[[AsyncSession], Awaitable[None]]
 ) -> Operation:
-    await simulate(ledger.chain, Call(to=token.address, data=data, sender=request.caller.signer))
-    intent = Intent(operation_id, kind, token.id, token.address, token.address, data)
-    return await submit(ledger, request, intent)
+    await simulate(ledger, Call(to=intent.recipient, data=intent.data, sender=request.caller.signer))
+    return await submit(ledger, request, intent, *more)
 
 
-async def _deployed_token(connection: ReadConnection, issuer_id: UUID, token_id: UUID) -> Token:
+async def _deployed_token(
+    connection: ReadConnection, ledger: Ledger, issuer_id: UUID, token_id: UUID
+) -> tuple[Token, Label]:
     token = await queries.token(connection, issuer_id=issuer_id, id=token_id)
-    tip = (await mirror.label(connection, chain_id=token.chain_id, at_block=None)).block
-    if await mirror.contract(connection, chain_id=token.chain_id, address=token.address, block=tip) is None:
+    assert token.chain_id == ledger.chain.chain_id, "one deployment serves one chain"
+    label = await mirror.label(connection, chain_id=token.chain_id, at_block=None)
+    at = await mirror.contract(connection, chain_id=token.chain_id, address=token.address, block=label.block)
+    if at is None:
         raise TokenNotDeployed(f"wait for the operation that deploys it: GET /v1/operations/{token.operation_id}")
-    return token
+    return token, label

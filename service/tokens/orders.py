@@ -34,6 +34,10 @@ class Order(BaseModel):
         """The body as JSON under its wire names, the same for any spelling of an address."""
         return self.model_dump(mode="json", by_alias=True)
 
+    def asked(self) -> dict[str, Any]:
+        """What of it is not a default: a field that a later version adds leaves it as it is."""
+        return self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+
 
 class AssetOrder(Order):
     """Register the off-chain thing."""

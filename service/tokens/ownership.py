@@ -102,7 +102,9 @@ async def _token_views(
     return views
 
 
-@router.get("/tokens/{token_id}/holders", tags=["ownership"], responses=documented(*_TOKEN, BadCursor))
+@router.get(
+    "/tokens/{token_id}/holders", tags=["ownership"], responses=documented(*_TOKEN, BadCursor, problems.WalkReorganised)
+)
 async def list_holders(
     token_id: UUID, reading: ReadingAt, cursor: CursorParameter = None, limit: Limit = 100
 ) -> LabelledPage[HolderView]:
@@ -111,13 +113,21 @@ async def list_holders(
     A page's cursor stays with the block it was made for, so that the pages of one walk belong together.
     """
     of = f"holders:{token_id}"
-    at_block, after = decode_cursor(cursor, of, int, bytes) if cursor else (reading.at_block, None)
+    at_block, block_hash, after = (
+        decode_cursor(cursor, of, int, bytes, bytes) if cursor else (reading.at_block, None, None)
+    )
+    if reading.at_block not in (None, at_block):
+        raise BadCursor(f"this walk is as of block {at_block}: leave at_block out, or start again without the cursor")
     async with reading.at(at_block).open() as (connection, label):
+        if block_hash not in (None, label.hash):
+            raise problems.WalkReorganised(f"block {label.block} was replaced: start again without the cursor")
         token, contract = await reading.token(connection, label, token_id)
         rows = await mirror.holdings_page(
             connection, contract_id=contract.id, block=label.block, after=after, count_max=limit + 1
         )
-    data, next_cursor = page(rows, limit=limit, cursor_of=lambda last: encode_cursor(of, label.block, last.account))
+    data, next_cursor = page(
+        rows, limit=limit, cursor_of=lambda last: encode_cursor(of, label.block, label.hash, last.account)
+    )
     views = [HolderView.of(row.account, row.amount, token.decimals) for row in data]
     return LabelledPage(data=views, next_cursor=next_cursor, at=label_view(label))
 

@@ -46,6 +46,12 @@ class TokenNotDeployed(Problem):
     revert = "NoContract"
 
 
+class WalkReorganised(Problem):
+    """The block that these pages describe left the chain, so pages before and after would not belong together."""
+
+    slug, title, status = "walk-reorganised", "The block of this walk was replaced", 409
+
+
 class TokenPaused(Problem):
     """The token is paused: nothing of it moves until it is unpaused."""
 
@@ -93,3 +99,20 @@ class AlreadyDeployed(Problem):
 
     slug, title, status = "already-deployed", "The factory deployed this already", 409
     revert = "AlreadyDeployed"
+
+
+BY_REVERT: dict[str, type[Problem]] = {
+    problem.revert: problem
+    for problem in (
+        TokenNotDeployed,
+        TokenPaused,
+        TokenNotPaused,
+        InsufficientBalance,
+        OperationAlreadyExecuted,
+        AuthorizationAlreadyUsed,
+        SignerLacksRole,
+        AlreadyDeployed,
+    )
+    if problem.revert
+}
+"""Problems by the contract's error of the same meaning."""

@@ -49,7 +49,8 @@ class Asking(Protocol):
 
 async def _asking(request: Request, caller: Authenticated, key: IdempotencyKey) -> Asking:
     def ask(order: Order, target: UUID | None = None) -> Intention:
-        return Intention(caller, key, request.method, request.scope["endpoint"].__name__, target, order.canonical())
+        route = f"{request.method} {request.scope['route'].path}"
+        return Intention(caller, key, route, target, body=order.canonical(), asked=order.asked())
 
     return ask
 
@@ -195,7 +196,7 @@ async def pause(
     token_id: UUID, order: EmptyOrder, ask: AskingDep, ledger: LedgerDep, response: Response
 ) -> OperationView:
     """Stop every move of a token, minting and burning included."""
-    return _accepted(await commands.pause(ledger, ask(order, token_id), token_id, order), response)
+    return _accepted(await commands.pause(ledger, ask(order, token_id), token_id), response)
 
 
 @router.post(
@@ -208,4 +209,4 @@ async def unpause(
     token_id: UUID, order: EmptyOrder, ask: AskingDep, ledger: LedgerDep, response: Response
 ) -> OperationView:
     """Let a paused token move again."""
-    return _accepted(await commands.unpause(ledger, ask(order, token_id), token_id, order), response)
+    return _accepted(await commands.unpause(ledger, ask(order, token_id), token_id), response)

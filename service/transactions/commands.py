@@ -1,6 +1,7 @@
 """Handing an intent over, and taking note of its end."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +17,7 @@ class Outcome:
     """The end of a transaction, past reversal."""
 
     id: UUID
-    status: str  # confirmed, reverted or refused
+    status: str  # confirmed, reverted, refused or executed
     signer: bytes
     nonce: int | None
     transaction_hash: bytes | None
@@ -26,11 +27,37 @@ class Outcome:
     refusal: dict[str, Any] | None
 
 
-async def enqueue(session: AsyncSession, *, chain_id: int, signer: bytes, recipient: bytes, data: bytes) -> UUID:
-    """Store the wish that `signer` sends `data` to `recipient`; the sender does it once."""
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What `signer` is to send, once.
+
+    `proof` is a call (recipient and data) that answers true once the effect is on the chain; until `effect_until`,
+    whoever has seen `data` may bring the effect about too.
+    """
+
+    chain_id: int
+    signer: bytes
+    recipient: bytes
+    data: bytes = field(repr=False)
+    proof: tuple[bytes, bytes] | None = None
+    effect_until: datetime | None = None
+
+
+async def enqueue(session: AsyncSession, wish: Wish) -> UUID:
+    """Store a wish; the sender carries it out."""
     id_ = new_id()
+    proof_recipient, proof_data = wish.proof or (None, None)
     await session.execute(
-        insert(TransactionRow).values(id=id_, chain_id=chain_id, signer=signer, recipient=recipient, data=data)
+        insert(TransactionRow).values(
+            id=id_,
+            chain_id=wish.chain_id,
+            signer=wish.signer,
+            recipient=wish.recipient,
+            data=wish.data,
+            proof_recipient=proof_recipient,
+            proof_data=proof_data,
+            effect_until=wish.effect_until,
+        )
     )
     return id_
 
@@ -41,7 +68,7 @@ async def take_final(session: AsyncSession, *, count_max: int) -> list[Outcome]:
         text(
             """UPDATE transactions SET taken = true WHERE id IN (
                 SELECT id FROM transactions
-                WHERE status IN ('confirmed', 'reverted', 'refused') AND NOT taken
+                WHERE status IN ('confirmed', 'reverted', 'refused', 'executed') AND NOT taken
                 ORDER BY id LIMIT :count_max FOR UPDATE SKIP LOCKED)
             RETURNING id, status, signer, nonce, transaction_hash, block_number, block_hash, gas_used, refusal"""
         ),

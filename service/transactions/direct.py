@@ -1,24 +1,26 @@
-"""One transaction sent from the command line while no sender runs: how a chain gets its factory."""
+"""One transaction from the command line while no sender runs: on the sender's own road, under its lease."""
 
 import asyncio
 import time
 
-from service.chain.reader import Call, Chain, Receipt
+from service.chain.reader import Chain
 from service.db import Database
-from service.keys.signers import Keystore, UnsignedTransaction
-from service.transactions.fees import gas_limit, offer
+from service.keys.signers import Keystore
+from service.transactions import queries
+from service.transactions.commands import Wish, enqueue
+from service.transactions.sender import Sender
 from service.workers import Lease
 
-RECEIPT_TIMEOUT_S = 120.0
+MINED_TIMEOUT_S = 120.0
 _POLL_S = 0.1
 
 
 class SenderRunning(Exception):
-    """A sender holds the lease: two writers of nonces would collide."""
+    """A sender holds the lease, and two may not send at once."""
 
 
 class NotMined(Exception):
-    """The transaction has not been mined in time, or failed."""
+    """The transaction is not mined yet, or the contract refused it."""
 
 
 def lease_name(chain_id: int) -> str:
@@ -26,52 +28,31 @@ def lease_name(chain_id: int) -> str:
     return f"sender:{chain_id}"
 
 
-async def send_directly(db: Database, chain: Chain, keystore: Keystore, call: Call, *, ttl_s: float) -> Receipt:
-    """Sign and send a call, and wait until it is mined.
+async def send_directly(db: Database, chain: Chain, keystore: Keystore, wish: Wish, *, lease_ttl_s: float) -> int:
+    """Store a wish and be the sender until it is mined; the number of its block.
 
     Raises:
         SenderRunning: stop the sender first.
-        NotMined: no receipt in time, or the contract refused.
+        NotMined: refused, or not in a block in time; in that case the next sender goes on with it.
     """
-    assert call.to is not None
-    lease = Lease(lease_name(chain.chain_id), ttl_s=ttl_s)
+    lease = Lease(lease_name(chain.chain_id), ttl_s=lease_ttl_s)
     if not await lease.take(db):
         raise SenderRunning("a sender is running on this chain: stop it, run this again, and start it again")
+    sender = Sender(db, chain, keystore, transactions_max=100, resend_after_s=5.0)
     try:
-        (nonce,) = await chain.transaction_counts([call.sender])
-        (estimate,) = await chain.estimate_gas([call])
-        if not isinstance(estimate, int):
-            raise estimate
-        fees = await chain.fees()
-        price = offer(fees.base_fee_wei, fees.priority_fee_wei)
-        signed = keystore.sign(
-            call.sender,
-            UnsignedTransaction(
-                chain_id=chain.chain_id,
-                nonce=nonce,
-                to=call.to,
-                data=call.data,
-                value=call.value,
-                gas_limit=gas_limit(estimate),
-                max_fee_wei=price.max_fee_wei,
-                priority_fee_wei=price.priority_fee_wei,
-            ),
-        )
-        (refused,) = await chain.broadcast([signed.raw])
-        if refused is not None:
-            raise refused
-        return await _mined(chain, signed.hash)
+        async with db.transaction() as session:
+            id_ = await enqueue(session, wish)
+        end_s = time.monotonic() + MINED_TIMEOUT_S
+        while time.monotonic() < end_s:
+            await sender.step(lease)
+            await lease.keep(db)
+            async with db.read() as connection:
+                progress = (await queries.progress(connection, [id_]))[id_]
+            if progress.status in ("refused", "reverted"):
+                raise NotMined("the contract refuses it")
+            if progress.block_number is not None:
+                return progress.block_number
+            await asyncio.sleep(_POLL_S)
+        raise NotMined(f"not in a block yet ({progress.last_error or progress.status}): a sender will go on with it")
     finally:
         await lease.release(db)
-
-
-async def _mined(chain: Chain, transaction_hash: bytes) -> Receipt:
-    end_s = time.monotonic() + RECEIPT_TIMEOUT_S
-    while time.monotonic() < end_s:
-        (receipt,) = await chain.receipts([transaction_hash])
-        if receipt is not None and receipt.succeeded:
-            return receipt
-        if receipt is not None:
-            raise NotMined(f"transaction 0x{transaction_hash.hex()} was mined and failed")
-        await asyncio.sleep(_POLL_S)
-    raise NotMined(f"transaction 0x{transaction_hash.hex()} is not mined after {RECEIPT_TIMEOUT_S:g} s")

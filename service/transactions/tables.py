@@ -21,23 +21,29 @@ class Status(StrEnum):
     CONFIRMED = "confirmed"  # final: its block is, and it succeeded
     REVERTED = "reverted"  # final: its block is, and the contract refused it
     REFUSED = "refused"  # final: the contract would refuse it, so it never took a nonce
+    EXECUTED = "executed"  # final: its effect is there, brought about by another transaction
 
 
 NEXT = {
-    Status.QUEUED: {Status.PENDING, Status.REFUSED},
+    Status.QUEUED: {Status.PENDING, Status.REFUSED, Status.EXECUTED},
     Status.PENDING: {Status.SUBMITTED, Status.MINED},
     Status.SUBMITTED: {Status.MINED},
-    Status.MINED: {Status.CONFIRMED, Status.REVERTED, Status.SUBMITTED},  # back: a reorganisation
+    Status.MINED: {Status.CONFIRMED, Status.REVERTED, Status.EXECUTED, Status.SUBMITTED},  # back: a reorganisation
     Status.CONFIRMED: set(),
     Status.REVERTED: set(),
     Status.REFUSED: set(),
+    Status.EXECUTED: set(),
 }
 
 FINAL = tuple(status for status in Status if not NEXT[status])
 
 
 class TransactionRow(Base):
-    """One nonce of one signer, or the wish for one."""
+    """One nonce of one signer, or the wish for one.
+
+    `proof_recipient` and `proof_data` are a call that answers true once the effect is on the chain, whoever brought it
+    about; until `effect_until` others can, once they have seen the calldata.
+    """
 
     __tablename__ = "transactions"
     __table_args__ = (
@@ -50,7 +56,7 @@ class TransactionRow(Base):
         Index(
             "transactions_to_take_idx",
             "id",
-            postgresql_where=text("status IN ('confirmed', 'reverted', 'refused') AND NOT taken"),
+            postgresql_where=text("status IN ('confirmed', 'reverted', 'refused', 'executed') AND NOT taken"),
         ),
     )
 
@@ -59,7 +65,11 @@ class TransactionRow(Base):
     signer: Mapped[bytes]
     recipient: Mapped[bytes]
     data: Mapped[bytes]
+    proof_recipient: Mapped[bytes | None]
+    proof_data: Mapped[bytes | None]
+    effect_until: Mapped[datetime | None]
     status: Mapped[str] = mapped_column(server_default=Status.QUEUED)
+    retry_at: Mapped[datetime | None]
     nonce: Mapped[int | None] = mapped_column(BigInteger)
     gas_limit: Mapped[int | None] = mapped_column(BigInteger)
     waits_for_nonce: Mapped[int | None] = mapped_column(BigInteger)

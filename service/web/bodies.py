@@ -14,7 +14,7 @@ def strict_json(body: bytes) -> Any:
     Raises:
         json.JSONDecodeError: it is not such a text.
     """
-    return json.loads(body, object_pairs_hook=_object, parse_constant=_refuse_constant)
+    return json.loads(body.decode("utf-8"), object_pairs_hook=_object, parse_constant=_refuse_constant)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

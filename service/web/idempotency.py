@@ -36,10 +36,9 @@ class IdempotencyKeyReused(Problem):
     slug, title, status = "idempotency-key-reused", "This idempotency key belongs to another request", 422
 
 
-def fingerprint(method: str, route: str, target: str | None, body: dict[str, Any]) -> bytes:
+def fingerprint(route: str, target: str | None, asked: dict[str, Any]) -> bytes:
     """SHA-256 over what is asked of what, however it was spelled. Source: RFC 8785."""
-    asked = {"method": method, "route": route, "target": target, "body": body}
-    return hashlib.sha256(rfc8785.dumps(asked)).digest()
+    return hashlib.sha256(rfc8785.dumps({"route": route, "target": target, "body": asked})).digest()
 
 
 async def first_resource(db: Database, caller_id: UUID, key: str, print_: bytes) -> str | None:

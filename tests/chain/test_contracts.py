@@ -112,9 +112,9 @@ def test_an_operations_nonce_is_the_hash_of_its_domain(chain_id: int, contract: 
     assert nonce != contracts.operation_nonce(chain_id + 1, contract, operation)
 
 
-@given(st.integers(1, 2**63), addresses, addresses, addresses, amounts, words)
+@given(st.integers(1, 2**63), addresses, addresses, addresses, amounts, st.integers(0, 2**64), words)
 def test_an_authorizations_digest_is_eth_accounts(
-    chain_id: int, token: bytes, sender: bytes, recipient: bytes, amount: int, nonce: bytes
+    chain_id: int, token: bytes, sender: bytes, recipient: bytes, amount: int, until: int, nonce: bytes
 ) -> None:
     fields = [
         "address from",
@@ -132,12 +132,12 @@ def test_an_authorizations_digest_is_eth_accounts(
             "to": "0x" + recipient.hex(),
             "value": amount,
             "validAfter": 0,
-            "validBefore": 2**256 - 1,
+            "validBefore": until,
             "nonce": nonce,
         },
     )
     expected = keccak(b"\x19" + message.version + message.header + message.body)
-    assert contracts.authorization_digest(chain_id, token, sender, recipient, amount, nonce) == expected
+    assert contracts.authorization_digest(chain_id, token, sender, recipient, amount, until, nonce) == expected
 
 
 async def test_the_contract_takes_our_digest_once(chain: Chain, world: World) -> None:
@@ -154,7 +154,9 @@ async def test_the_contract_takes_our_digest_once(chain: Chain, world: World) ->
     world.send(token, contracts.encode_call("AssetToken", "mint", sender, 100, mint), sender=admin)
 
     nonce = contracts.operation_nonce(CHAIN_ID, token, uuid4())
-    signed = holder.unsafe_sign_hash(contracts.authorization_digest(CHAIN_ID, token, sender, recipient, 40, nonce))
+    signed = holder.unsafe_sign_hash(
+        contracts.authorization_digest(CHAIN_ID, token, sender, recipient, 40, 2**40, nonce)
+    )
     v, r, s = signed.v, signed.r.to_bytes(32, "big"), signed.s.to_bytes(32, "big")
     data = contracts.encode_call(
         "AssetToken",
@@ -163,7 +165,7 @@ async def test_the_contract_takes_our_digest_once(chain: Chain, world: World) ->
         recipient,
         40,
         contracts.VALID_AFTER,
-        contracts.VALID_BEFORE,
+        2**40,
         nonce,
         v,
         r,

@@ -79,11 +79,9 @@ class MarkingLease(Lease):
 async def main(kill_at: int) -> None:
     """Send what is queued until it is final, unless killed before."""
     settings = read_settings()
-    points = Points(kill_at)
+    points, url = Points(kill_at), settings.rpc_url.get_secret_value()
     db = KillableDatabase(settings.database_url, role="muniment_sender", connections_max=2)
-    chain = KillableChain(
-        Node(settings.rpc_url), chain_id=settings.chain_id, finality=Finality.parse(settings.finality)
-    )
+    chain = KillableChain(Node(url), chain_id=settings.chain_id, finality=Finality.parse(settings.finality))
     db.points = chain.points = points
     keystore = Keystore.open(settings.keystore_dir, settings.keystore_password)
     lease = MarkingLease(lease_name(settings.chain_id), ttl_s=LEASE_TTL_S)
@@ -92,7 +90,7 @@ async def main(kill_at: int) -> None:
     for _ in range(ROUNDS):
         while await sender.step(lease):
             pass
-        rpc(settings.rpc_url, "anvil_mine", "0x2")
+        rpc(url, "anvil_mine", "0x2")
     await lease.release(db)
     await chain.close()
     await db.close()

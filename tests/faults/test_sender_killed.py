@@ -1,10 +1,7 @@
 """SIGKILL of the sender at every point at which the world outside has changed: exactly one effect each time."""
 
-import os
 import subprocess
 import sys
-from pathlib import Path
-from typing import Any
 
 from sqlalchemy import text
 
@@ -15,21 +12,10 @@ from tests.world import World
 POINTS_MAX = 40
 
 
-def environment(world: World) -> dict[str, str]:
-    """The settings of the world, for a process of its own."""
-    given = {**os.environ, "PYTHONPATH": str(Path.cwd())}
-    for name in type(world.settings).model_fields:
-        value: Any = getattr(world.settings, name)
-        secret = getattr(value, "get_secret_value", None)
-        if value is not None:
-            given[f"MUNIMENT_{name.upper()}"] = str(secret() if secret else value)
-    return given
-
-
 def run_sender(world: World, kill_at: int) -> int:
     """Run it; its exit code, -9 when it was killed."""
     command = [sys.executable, "-m", "tests.faults.killed_sender", str(kill_at)]
-    done = subprocess.run(command, env=environment(world), capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=world.environment(), capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode in (0, -9), done.stderr[-2_000:]
     return done.returncode
 
@@ -76,5 +62,5 @@ async def assert_dense(world: World) -> None:
     nonces = [nonce for nonce, _ in rows]
     assert nonces == list(range(nonces[0], nonces[0] + len(nonces)))
     assert {attempts for _, attempts in rows} == {1}
-    count = rpc(world.settings.rpc_url, "eth_getTransactionCount", checksum(world.signer), "latest")
+    count = rpc(world.chain_url, "eth_getTransactionCount", checksum(world.signer), "latest")
     assert int(count, 16) == nonces[-1] + 1

@@ -15,7 +15,7 @@ async def test_a_minted_amount_is_in_the_mirror_and_on_the_chain(world: World) -
     operation = await world.operation(answer.json()["id"])
     assert operation["status"] == "succeeded"
     assert await world.holding(token_id, holder) == 1_050
-    contract = Web3(Web3.HTTPProvider(world.settings.rpc_url)).eth.contract(
+    contract = Web3(Web3.HTTPProvider(world.chain_url)).eth.contract(
         Web3.to_checksum_address(operation["contract"]), abi=list(artifacts.load("AssetToken").abi)
     )
     assert contract.functions.balanceOf(holder).call() == 1_050

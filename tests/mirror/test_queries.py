@@ -30,7 +30,8 @@ async def test_a_label_names_block_finality_and_lag(mirror: Mirror, ledger: Ledg
     mirror.blocks_max = 5
     await mirror.step()
     tip, head = ledger.first + 4, ledger.height()
-    assert await mirror.label() == queries.Label(CHAIN_ID, tip, ledger.hash_of(tip), tip <= head - 2, head - tip)
+    found = await mirror.label()
+    assert found == queries.Label(CHAIN_ID, tip, ledger.hash_of(tip), found.time, tip <= head - 2, head - tip)
     await mirror.converge()
     labels = [await mirror.label(block) for block in range(ledger.first, head + 1)]
     assert [label.final for label in labels] == [True] * (len(labels) - 2) + [False] * 2

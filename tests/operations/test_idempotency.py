@@ -35,7 +35,7 @@ class Estate:
         return int(row[0])
 
     def held(self, account: str, contract: str) -> int:
-        web3 = Web3(Web3.HTTPProvider(self.world.settings.rpc_url))
+        web3 = Web3(Web3.HTTPProvider(self.world.chain_url))
         token = web3.eth.contract(Web3.to_checksum_address(contract), abi=list(artifacts.load("AssetToken").abi))
         return int(token.functions.balanceOf(Web3.to_checksum_address(account)).call())
 

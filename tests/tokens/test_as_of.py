@@ -67,14 +67,14 @@ async def history(shared: World) -> AsyncIterator[History]:
         assert (await move).status_code == 202
         await world.finish()
     token = (await world.get(path)).json()
-    contract = Web3(Web3.HTTPProvider(world.settings.rpc_url)).eth.contract(
+    contract = Web3(Web3.HTTPProvider(world.chain_url)).eth.contract(
         Web3.to_checksum_address(token["address"]), abi=list(artifacts.load("AssetToken").abi)
     )
     yield History(world, token_id, token["deployed_block"], (one, two, STRANGER), contract, token["at"]["block"])
 
 
 def block(world: World, number: int) -> dict[str, Any]:
-    found: dict[str, Any] = rpc(world.settings.rpc_url, "eth_getBlockByNumber", hex(number), False)
+    found: dict[str, Any] = rpc(world.chain_url, "eth_getBlockByNumber", hex(number), False)
     return found
 
 

@@ -41,7 +41,7 @@ async def nothing_spent(world: World) -> AsyncIterator[None]:
                 " (SELECT count(*) FROM requests)"
             )
             rows = await cursor.fetchone()
-        return rows, rpc(world.settings.rpc_url, "eth_getTransactionCount", checksum(world.signer), "latest")
+        return rows, rpc(world.chain_url, "eth_getTransactionCount", checksum(world.signer), "latest")
 
     before = await spent()
     yield
@@ -167,7 +167,7 @@ async def test_a_token_that_the_factory_has_but_we_do_not(shared: World) -> None
     code = contracts.creation_code("AssetToken", "Mill", "MILL", 0, shared.signer)
     data = contracts.encode_call("AssetFactory", "deploy", salt, code)
     sent = {"from": checksum(shared.signer), "to": shared.settings.factory_address, "data": "0x" + data.hex()}
-    rpc(shared.settings.rpc_url, "eth_sendTransaction", sent)
+    rpc(shared.chain_url, "eth_sendTransaction", sent)
     await shared.index()
     async with nothing_spent(shared):
         answer = await shared.post("/v1/tokens", {"asset_id": asset_id, "name": "Mill", "symbol": "MILL"})
@@ -233,7 +233,7 @@ async def test_a_transfer_to_oneself_and_to_an_unregistered_address_are_fine(sha
 async def set_operator(world: World, function: str) -> None:
     data = contracts.encode_call("AssetFactory", function, OPERATOR_ROLE, world.signer)
     sent = {"from": checksum(world.signer), "to": world.settings.factory_address, "data": "0x" + data.hex()}
-    rpc(world.settings.rpc_url, "eth_sendTransaction", sent)
+    rpc(world.chain_url, "eth_sendTransaction", sent)
 
 
 @pytest.mark.parametrize("changed", [{}, {"symbol": "OTHER", "decimals": 6}])

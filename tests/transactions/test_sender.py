@@ -1,12 +1,18 @@
 """The sender against a real chain: dense nonces, one effect each, and every trouble visible."""
 
+import tempfile
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import CursorResult, text
 
+from scripts import local
 from service.addresses import checksum
-from service.transactions import tables
+from service.chain.node import Node
+from service.chain.reader import Chain, WrongChain
+from service.transactions import moves, tables
 from service.workers import Lease, LeaseLost
 from tests.rpc import rpc
 from tests.world import World
@@ -24,7 +30,7 @@ async def nonces(world: World) -> list[int]:
 
 
 def chain_count(world: World) -> int:
-    return int(rpc(world.settings.rpc_url, "eth_getTransactionCount", checksum(world.signer), "latest"), 16)
+    return int(rpc(world.chain_url, "eth_getTransactionCount", checksum(world.signer), "latest"), 16)
 
 
 @pytest.fixture
@@ -39,7 +45,7 @@ async def test_nonces_are_dense_and_in_order_of_acceptance(world: World, minting
         await world.mint(token_id, holder, amount)
     await world.finish()
     given = await nonces(world)
-    assert given == list(range(given[0], given[0] + 8))  # the deployment and seven mints
+    assert given == list(range(given[0], given[0] + 9))  # the factory, the token and seven mints
     assert chain_count(world) == given[-1] + 1
     assert await world.holding(token_id, holder) == sum(range(1, 8))
 
@@ -49,7 +55,7 @@ async def test_stored_bytes_are_what_the_chain_mined(world: World, minting: tupl
     await world.finish()
     stored = await rows(world, "SELECT hash, raw FROM attempts")
     for attempt in stored:
-        mined = rpc(world.settings.rpc_url, "eth_getRawTransactionByHash", "0x" + attempt.hash.hex())
+        mined = rpc(world.chain_url, "eth_getRawTransactionByHash", "0x" + attempt.hash.hex())
         assert mined == "0x" + attempt.raw.hex()
 
 
@@ -60,12 +66,12 @@ async def test_a_reorganisation_sends_it_back_to_submitted_and_it_mines_once_mor
     accepted = (await world.mint(token_id, holder, 700)).json()["id"]
     await world.level()
     assert (await world.operation(accepted))["transaction"]["status"] == "mined"
-    rpc(world.settings.rpc_url, "evm_setAutomine", False)
-    rpc(world.settings.rpc_url, "anvil_reorg", 1, [])
+    rpc(world.chain_url, "evm_setAutomine", False)
+    rpc(world.chain_url, "anvil_reorg", 1, [])
     lease = world.leases["sender"]
     await world.sender.confirm(lease)
     assert (await world.operation(accepted))["transaction"]["status"] == "submitted"
-    rpc(world.settings.rpc_url, "evm_setAutomine", True)
+    rpc(world.chain_url, "evm_setAutomine", True)
     await world.finish()
     world.mine(3)
     await world.level()
@@ -77,17 +83,17 @@ async def test_a_reorganisation_sends_it_back_to_submitted_and_it_mines_once_mor
 
 async def test_what_the_mempool_drops_is_sent_again(world: World, minting: tuple[str, str]) -> None:
     token_id, holder = minting
-    rpc(world.settings.rpc_url, "evm_setAutomine", False)
+    rpc(world.chain_url, "evm_setAutomine", False)
     accepted = (await world.mint(token_id, holder, 9)).json()["id"]
     await world.send()
     sent = (await world.operation(accepted))["transaction"]
     assert sent["status"] == "submitted"
-    rpc(world.settings.rpc_url, "anvil_dropTransaction", sent["hash"])
-    assert rpc(world.settings.rpc_url, "eth_getTransactionByHash", sent["hash"]) is None
+    rpc(world.chain_url, "anvil_dropTransaction", sent["hash"])
+    assert rpc(world.chain_url, "eth_getTransactionByHash", sent["hash"]) is None
     await rows(world, "UPDATE transactions SET broadcast_at = now() - interval '1 hour' WHERE broadcast_at IS NOT NULL")
     await world.send()
     world.mine()
-    rpc(world.settings.rpc_url, "evm_setAutomine", True)
+    rpc(world.chain_url, "evm_setAutomine", True)
     await world.finish()
     assert await world.holding(token_id, holder) == 9
     assert (await world.operation(accepted))["transaction"]["hash"] == sent["hash"]
@@ -101,8 +107,7 @@ async def test_a_refusal_known_only_to_the_sender_costs_no_nonce(world: World, m
     second = (await world.post(f"/v1/tokens/{token_id}/burn", {"from": holder, "amount": "100"})).json()["id"]
     pausing = (await world.post(f"/v1/tokens/{token_id}/pause")).json()["id"]
     # One at a time, as a busy queue would come: the second burn meets a state in which it can't succeed.
-    narrow = type(world.sender)(world.db, world.chain, world.sender.keystore, 1, world.sender.resend_after_s)
-    world.sender = narrow
+    world.sender = replace(world.sender, transactions_max=1)
     await world.finish()
     before = chain_count(world)
     assert (await world.operation(first))["status"] == "succeeded"
@@ -120,14 +125,14 @@ async def test_a_revert_in_a_block_fails_the_operation_with_the_contracts_own_er
     token_id, holder = minting
     await world.mint(token_id, holder, 100)
     await world.finish()
-    rpc(world.settings.rpc_url, "evm_setAutomine", False)
+    rpc(world.chain_url, "evm_setAutomine", False)
     asked = [
         (await world.post(f"/v1/tokens/{token_id}/burn", {"from": holder, "amount": "100"})).json()["id"]
         for _ in range(2)
     ]
     await world.send()  # both are judged on a state in which each alone would succeed
     world.mine()
-    rpc(world.settings.rpc_url, "evm_setAutomine", True)
+    rpc(world.chain_url, "evm_setAutomine", True)
     await world.finish()
     statuses = [await world.operation(each) for each in asked]
     assert [each["status"] for each in statuses] == ["succeeded", "failed"]
@@ -145,7 +150,7 @@ async def test_a_refusal_waits_for_what_is_on_its_way(world: World, minting: tup
     async with world.node_away():
         late = await world.post(f"/v1/tokens/{token_id}/burn", {"from": holder, "amount": "50"})
     assert late.status_code == 202
-    url = world.settings.rpc_url
+    url = world.chain_url
     rpc(url, "evm_setAutomine", False)
     lease = world.leases["sender"]
     await world.sender.step(lease)
@@ -174,7 +179,7 @@ async def test_a_call_to_an_address_without_code_is_refused(world: World, mintin
 
 async def test_a_nonce_that_someone_else_spent_is_not_given_out_again(world: World, minting: tuple[str, str]) -> None:
     token_id, holder = minting
-    rpc(world.settings.rpc_url, "anvil_setNonce", checksum(world.signer), hex(chain_count(world) + 3))
+    rpc(world.chain_url, "anvil_setNonce", checksum(world.signer), hex(chain_count(world) + 3))
     accepted = (await world.mint(token_id, holder, 4)).json()["id"]
     await world.finish()
     assert (await world.operation(accepted))["status"] == "succeeded"
@@ -185,7 +190,7 @@ async def test_without_ether_it_stays_pending_visibly_and_goes_on_when_there_is_
     world: World, minting: tuple[str, str]
 ) -> None:
     token_id, holder = minting
-    url, signer = world.settings.rpc_url, checksum(world.signer)
+    url, signer = world.chain_url, checksum(world.signer)
     balance = rpc(url, "eth_getBalance", signer, "latest")
     accepted = (await world.mint(token_id, holder, 4)).json()["id"]
     rpc(url, "anvil_setBalance", signer, "0x0")
@@ -222,7 +227,58 @@ async def test_transactions_of_unknown_signers_stay_queued(world: World, minting
     assert len(await rows(world, "SELECT 1 FROM transactions WHERE status = 'queued'")) == 1
 
 
+async def test_what_cannot_go_on_lets_the_others_pass(world: World, minting: tuple[str, str]) -> None:
+    token_id, holder = minting
+    for amount in range(1, 4):
+        await world.mint(token_id, holder, amount)
+    await rows(
+        world,
+        """UPDATE transactions SET last_error = 'out-of-gas', retry_at = now() + interval '1 hour'
+        WHERE status = 'queued' AND id <> (SELECT max(id::text)::uuid FROM transactions)""",
+    )
+    world.sender = replace(world.sender, transactions_max=2)
+    await world.finish()
+    assert await world.holding(token_id, holder) == 3
+
+
+async def test_a_signer_in_trouble_takes_no_other_signers_place(
+    world: World, minting: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(moves, "IN_FLIGHT_MAX", 2)
+    token_id, holder = minting
+    rpc(world.chain_url, "evm_setAutomine", False)
+    for amount in range(1, 6):
+        await world.mint(token_id, holder, amount)
+    await world.send()
+    count = "SELECT status, count(*) AS count FROM transactions GROUP BY 1"
+    standing = {row.status: row.count for row in await rows(world, count)}
+    assert (standing["submitted"], standing["queued"]) == (2, 3)
+    await rows(world, "UPDATE transactions SET signer = :other WHERE status = 'submitted'", other=b"\x22" * 20)
+    await world.sender.claim(world.leases["sender"])
+    standing = {row.status: row.count for row in await rows(world, count)}
+    assert (standing["submitted"], standing["pending"], standing["queued"]) == (2, 2, 1)
+
+
+async def test_a_node_of_another_chain_is_believed_in_nothing(world: World, minting: tuple[str, str]) -> None:
+    token_id, holder = minting
+    accepted = (await world.mint(token_id, holder, 4)).json()["id"]
+    other = local.start_anvil(Path(tempfile.mkdtemp(prefix="muniment-other-")) / "log", "--chain-id", "999")
+    with local.stopping(other):
+        chain = Chain(Node(other.url), chain_id=world.chain.chain_id, finality=world.chain.finality)
+        with pytest.raises(WrongChain):
+            await replace(world.sender, chain=chain).step(world.leases["sender"])
+        await chain.close()
+    assert (await world.operation(accepted))["transaction"]["status"] == "queued"
+    await world.finish()
+    assert await world.holding(token_id, holder) == 4
+
+
 def test_every_status_is_reachable_and_final_ones_lead_nowhere() -> None:
     reached = {target for targets in tables.NEXT.values() for target in targets}
     assert reached | {tables.Status.QUEUED} == set(tables.Status)
-    assert set(tables.FINAL) == {tables.Status.CONFIRMED, tables.Status.REVERTED, tables.Status.REFUSED}
+    assert set(tables.FINAL) == {
+        tables.Status.CONFIRMED,
+        tables.Status.REVERTED,
+        tables.Status.REFUSED,
+        tables.Status.EXECUTED,
+    }

@@ -41,6 +41,7 @@ TOLD_BY = {
     "token-not-paused": "tokens/test_refusals.py",
     "token-paused": "tokens/test_refusals.py",
     "unauthorized": "access/test_authentication.py",
+    "walk-reorganised": "tokens/test_walk.py",
 }
 
 

@@ -18,7 +18,7 @@ async def test_a_fault_is_one_line_without_the_exceptions_words(world: World, tm
     settings, port = world.settings, free_port()
     environment = {
         "MUNIMENT_DATABASE_URL": settings.database_url.get_secret_value(),
-        "MUNIMENT_RPC_URL": settings.rpc_url,
+        "MUNIMENT_RPC_URL": settings.rpc_url.get_secret_value(),
         "MUNIMENT_CHAIN_ID": str(settings.chain_id),
         "MUNIMENT_KEYSTORE_DIR": str(settings.keystore_dir),
         "MUNIMENT_KEYSTORE_PASSWORD": PASSWORD.get_secret_value(),

@@ -1,0 +1,382 @@
+"""The `muniment` command: what it does, and that each refusal is one sentence and exit code 2."""
+
+import json
+import stat
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+import typer
+from psycopg import sql
+from pydantic import SecretStr
+from sqlalchemy import text
+from typer.testing import CliRunner
+from web3 import Web3
+
+from scripts import local
+from scripts.stack import CHAIN_ID, DEV_ADDRESSES, DEV_KEYS
+from service import cli, factory
+from service.addresses import parse_address
+from service.app import create_app
+from service.chain import artifacts
+from service.db import Database
+from service.keys import signers
+from service.settings import Settings
+from service.transactions.direct import lease_name
+from service.workers import Lease
+from tests.flows import terminal
+from tests.flows.terminal import Ended, Terminal
+from tests.rpc import rpc
+from tests.world import PASSWORD, World, make_settings
+
+ADMIN, OTHER, _ = DEV_ADDRESSES
+NOBODY = "http://127.0.0.1:1"
+OTHER_CHAIN_ID = 4_242
+SECRET = "hunter2-must-not-be-told"
+
+PROCESSES = ("api", "sender", "indexer")
+NEEDS_DATABASE = (
+    ("issuers", "create", "Harbour Estates", "--signer", ADMIN),
+    ("keys", "create", "--issuer", "Harbour Estates"),
+    ("factory", "deploy", ADMIN),
+    ("factory", "allow", ADMIN, OTHER),
+    ("verify",),
+)
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
+    """Where the commands of this module run."""
+    with terminal.opened(tmp_path_factory.mktemp("terminal")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def keystore_dir(tmp_path: Path) -> Path:
+    """A keystore with the chain's first funded account."""
+    signers.store(tmp_path / "keystore", PASSWORD, bytes.fromhex(DEV_KEYS[0]), kdf_iterations=10)
+    return tmp_path / "keystore"
+
+
+@pytest.fixture
+def settings(database_url: SecretStr, own_chain_url: str, keystore_dir: Path) -> dict[str, str]:
+    """The environment of a migrated deployment that has no factory yet."""
+    return environment(make_settings(database_url, own_chain_url, keystore_dir))
+
+
+@pytest.fixture
+def alone(keystore_dir: Path) -> dict[str, str]:
+    """The environment of a deployment whose Postgres and node are away."""
+    away = SecretStr(f"postgresql://muniment:{SECRET}@127.0.0.1:1/muniment")
+    return environment(make_settings(away, NOBODY, keystore_dir))
+
+
+@pytest.fixture
+def empty_database_url(postgres: local.Postgres) -> Iterator[str]:
+    """A database without a table."""
+    name = f"empty_{uuid.uuid4().hex}"
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        yield postgres.database(name)
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def other_chain_url(tmp_path: Path) -> Iterator[str]:
+    """A node of another chain."""
+    chain = local.start_anvil(tmp_path / "other.log", "--chain-id", str(OTHER_CHAIN_ID))
+    with local.stopping(chain):
+        yield chain.url
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """Settings as a shell holds them."""
+    given = settings.model_dump(exclude_none=True)
+    return {
+        f"MUNIMENT_{name.upper()}": each.get_secret_value() if isinstance(each, SecretStr) else str(each)
+        for name, each in given.items()
+    }
+
+
+def sentence(ended: Ended) -> str:
+    """What a refusal says: one line, exit code 2, no secret."""
+    lines = [line for line in ended.told.splitlines() if line]
+    assert "Traceback (most recent call last):" not in lines, lines[-1]
+    assert ended.code == 2, ended.told
+    assert len(lines) == 1, ended.told
+    assert lines[0].startswith("muniment: ")
+    assert SECRET not in lines[0]
+    return lines[0].removeprefix("muniment: ")
+
+
+def answer(ended: Ended) -> str:
+    """What a command printed that did what was asked."""
+    assert ended.code == 0, ended.told
+    return ended.told.strip()
+
+
+def rows(settings: dict[str, str], query: str) -> list[tuple[object, ...]]:
+    """What the database holds."""
+    with psycopg.connect(settings["MUNIMENT_DATABASE_URL"]) as connection:
+        return connection.execute(query.encode()).fetchall()
+
+
+# migrate
+
+
+def test_migrate_makes_the_tables_and_does_nothing_more_the_second_time(
+    shell: Terminal, settings: dict[str, str], empty_database_url: str
+) -> None:
+    settings["MUNIMENT_DATABASE_URL"] = empty_database_url
+    for _ in range(2):
+        assert answer(shell.run(settings, "migrate")) == "the database is up to date"
+        assert rows(settings, "SELECT count(*) FROM issuers") == [(0,)]
+
+
+def test_a_database_that_was_never_migrated_is_told_with_what_to_do(
+    shell: Terminal, settings: dict[str, str], empty_database_url: str
+) -> None:
+    settings["MUNIMENT_DATABASE_URL"] = empty_database_url
+    started = [shell.start(settings, *command) for command in NEEDS_DATABASE]
+    for name in started:
+        assert "muniment migrate" in sentence(shell.wait(name))
+
+
+# signers
+
+
+def test_a_created_signer_is_a_file_that_only_its_owner_reads(
+    shell: Terminal, alone: dict[str, str], keystore_dir: Path
+) -> None:
+    address = answer(shell.run(alone, "signers", "create"))
+    file = keystore_dir / f"{parse_address(address).hex()}.json"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert signers.Keystore.open(keystore_dir, PASSWORD).addresses == {parse_address(ADMIN), parse_address(address)}
+
+
+def test_an_imported_signer_is_encrypted_and_taken_once(
+    shell: Terminal, alone: dict[str, str], keystore_dir: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "key"
+    source.write_text(f"0x{DEV_KEYS[1]}\n")
+    assert answer(shell.run(alone, "signers", "import", str(source))) == OTHER
+    file = keystore_dir / f"{parse_address(OTHER).hex()}.json"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert DEV_KEYS[1] not in file.read_text()
+    assert "already" in sentence(shell.run(alone, "signers", "import", str(source)))
+
+
+@pytest.mark.parametrize("content", [SECRET.encode(), b"\xff\xfe\x00", b"", DEV_KEYS[1][:-2].encode(), b"00" * 32])
+def test_a_file_that_holds_no_private_key_is_refused(
+    shell: Terminal, alone: dict[str, str], tmp_path: Path, content: bytes
+) -> None:
+    source = tmp_path / "key"
+    source.write_bytes(content)
+    told = sentence(shell.run(alone, "signers", "import", str(source)))
+    assert "private key" in told
+    assert DEV_KEYS[1][:-2] not in told
+
+
+def test_a_keystore_that_is_no_folder_is_refused(shell: Terminal, alone: dict[str, str], tmp_path: Path) -> None:
+    taken = tmp_path / "taken"
+    taken.touch()
+    alone["MUNIMENT_KEYSTORE_DIR"] = str(taken)
+    assert "taken" in sentence(shell.run(alone, "signers", "create"))
+
+
+# factory
+
+
+def test_a_factory_is_deployed_once(shell: Terminal, settings: dict[str, str]) -> None:
+    address = "0x" + factory.address_for(parse_address(ADMIN)).hex()
+    told = answer(shell.run(settings, "factory", "deploy", ADMIN))
+    assert "deployed in block 1\n" in told
+    assert f"MUNIMENT_FACTORY_ADDRESS={Web3.to_checksum_address(address)}" in told
+    assert len(rpc(settings["MUNIMENT_RPC_URL"], "eth_getCode", address, "latest")) > 100
+    assert "it was there already" in answer(shell.run(settings, "factory", "deploy", ADMIN))
+    told = answer(shell.run(settings, "factory", "deploy", ADMIN, "--json"))
+    assert json.loads(told) == {"address": Web3.to_checksum_address(address), "block": None}
+    assert rpc(settings["MUNIMENT_RPC_URL"], "eth_blockNumber") == "0x1"
+
+
+def test_a_signer_without_ether_or_without_a_key_deploys_nothing(shell: Terminal, settings: dict[str, str]) -> None:
+    rpc(settings["MUNIMENT_RPC_URL"], "anvil_setBalance", ADMIN, "0x0")
+    assert "funds" in sentence(shell.run(settings, "factory", "deploy", ADMIN)).lower()
+    assert "no key for" in sentence(shell.run(settings, "factory", "deploy", OTHER))
+    assert "40 hexadecimal" in sentence(shell.run(settings, "factory", "deploy", "0x12"))
+    assert rpc(settings["MUNIMENT_RPC_URL"], "eth_blockNumber") == "0x0"
+
+
+async def test_factory_commands_wait_for_no_sender(shell: Terminal, settings: dict[str, str], db: Database) -> None:
+    answer(shell.run(settings, "factory", "deploy", ADMIN))
+    lease = Lease(lease_name(CHAIN_ID), ttl_s=60)
+    assert await lease.take(db)
+    assert "a sender is running" in sentence(shell.run(settings, "factory", "allow", ADMIN, OTHER))
+    assert not _may_deploy(settings, OTHER)
+    await lease.release(db)
+    assert answer(shell.run(settings, "factory", "allow", ADMIN, OTHER)) == "allowed"
+    assert _may_deploy(settings, OTHER)
+
+
+def test_nobody_is_allowed_on_a_factory_that_is_not_there(shell: Terminal, settings: dict[str, str]) -> None:
+    sentence(shell.run(settings, "factory", "allow", ADMIN, OTHER))
+    assert rpc(settings["MUNIMENT_RPC_URL"], "eth_blockNumber") == "0x0"
+
+
+def _may_deploy(settings: dict[str, str], account: str) -> bool:
+    contract = Web3(Web3.HTTPProvider(settings["MUNIMENT_RPC_URL"])).eth.contract(
+        Web3.to_checksum_address(factory.address_for(parse_address(ADMIN))),
+        abi=list(artifacts.load("AssetFactory").abi),
+    )
+    return bool(contract.functions.hasRole(Web3.keccak(text="OPERATOR_ROLE"), account).call())
+
+
+# issuers and keys
+
+
+def test_an_issuer_has_a_known_signer_and_a_name_of_its_own(shell: Terminal, settings: dict[str, str]) -> None:
+    command = ("issuers", "create", "Harbour Estates", "--signer")
+    assert "muniment signers create" in sentence(shell.run(settings, *command, OTHER))
+    assert rows(settings, "SELECT count(*) FROM issuers") == [(0,)]
+    assert answer(shell.run(settings, *command, ADMIN)) == "issuer 'Harbour Estates' created"
+    assert "already" in sentence(shell.run(settings, *command, ADMIN))
+    assert rows(settings, "SELECT name, signer FROM issuers") == [("Harbour Estates", parse_address(ADMIN))]
+
+
+async def test_a_printed_key_opens_the_api_and_only_its_hash_is_kept(
+    shell: Terminal, settings: dict[str, str], database_url: SecretStr, own_chain_url: str, keystore_dir: Path
+) -> None:
+    create = ("keys", "create", "--issuer", "Harbour Estates")
+    assert "muniment issuers create" in sentence(shell.run(settings, *create))
+    answer(shell.run(settings, "issuers", "create", "Harbour Estates", "--signer", ADMIN))
+    key = answer(shell.run(settings, *create, "--caller", "shop", "--environment", "live"))
+    assert key.startswith("munsk_live_")
+
+    app = create_app(make_settings(database_url, own_chain_url, keystore_dir, factory_address=ADMIN))
+    transport = httpx.ASGITransport(app=app)
+    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://api") as http:
+        for given, status in ((key, 200), (key[:-1], 401)):
+            told = await http.get("/v1/assets", headers={"Authorization": f"Bearer {given}"})
+            assert told.status_code == status
+
+    kept = rows(settings, "SELECT * FROM api_keys JOIN callers ON callers.id = caller_id")
+    assert len(kept) == 1
+    secret = key.removeprefix("munsk_live_")[11:].encode()
+    assert all(secret not in (each if isinstance(each, bytes) else str(each).encode()) for each in kept[0])
+    (hashed,) = [each for each in kept[0] if isinstance(each, bytes)]
+    assert len(hashed) == 32
+
+
+# verify
+
+
+async def test_verify_tells_a_holding_that_was_tampered_with(world: World, shell: Terminal) -> None:
+    settings = environment(world.settings)
+    assert "earlier" in sentence(shell.run(settings, "verify", "--block", "1000000"))
+    token_id, holder = await world.token(), await world.account()
+    contract = (await world.operation((await world.mint(token_id, holder, 1_050)).json()["id"]))["contract"]
+    await world.finish()
+    assert "the mirror says what the chain says" in answer(shell.run(settings, "verify"))
+    told = json.loads(answer(shell.run(settings, "verify", "--json")))
+    assert (told["compared"], told["differences"]) == (6, [])
+
+    async with world.db.transaction() as session:
+        await session.execute(text("UPDATE mirror.holdings SET amount = 1051 WHERE amount = 1050"))
+    shown, as_json = (shell.wait(each) for each in [shell.start(settings, "verify", *o) for o in ((), ("--json",))])
+    assert (shown.code, as_json.code) == (1, 1)
+    assert json.loads(as_json.told)["differences"] == [
+        {"contract": contract, "account": None, "what": "sum_of_holdings", "mirror": "1051", "chain": "1050"},
+        {"contract": contract, "account": holder, "what": "holding", "mirror": "1051", "chain": "1050"},
+    ]
+    for each in (contract, holder, "holding", "1051", "1050"):
+        assert each in shown.told
+
+
+async def test_verify_judges_nothing_by_another_chain_or_without_a_node(
+    world: World, shell: Terminal, other_chain_url: str
+) -> None:
+    settings = environment(world.settings)
+    for url, word in ((other_chain_url, str(OTHER_CHAIN_ID)), (NOBODY, "no connection")):
+        assert word in sentence(shell.run({**settings, "MUNIMENT_RPC_URL": url}, "verify"))
+
+
+def test_verify_of_an_empty_mirror_is_refused_without_a_trace_of_its_progress_bar(
+    shell: Terminal, settings: dict[str, str]
+) -> None:
+    ended = shell.run(settings, "verify")
+    assert "indexer" in sentence(ended)
+    assert ended.told.startswith("muniment: ")
+
+
+def test_a_postgres_that_is_away_is_told_as_such(shell: Terminal, alone: dict[str, str]) -> None:
+    commands = (*NEEDS_DATABASE, ("migrate",))
+    for name in [shell.start(alone, *command) for command in commands]:
+        assert "Postgres does not answer" in sentence(shell.wait(name)), name
+
+
+# processes
+
+
+def test_a_process_refuses_a_node_of_another_chain(
+    shell: Terminal, settings: dict[str, str], other_chain_url: str
+) -> None:
+    settings |= {"MUNIMENT_RPC_URL": other_chain_url, "MUNIMENT_FACTORY_ADDRESS": ADMIN, "MUNIMENT_API_PORT": "0"}
+    for name in [shell.start(settings, process) for process in PROCESSES]:
+        told = sentence(shell.wait(name))
+        assert str(CHAIN_ID) in told
+        assert str(OTHER_CHAIN_ID) in told
+
+
+def test_a_process_that_needs_the_factory_names_its_setting(shell: Terminal, alone: dict[str, str]) -> None:
+    for name in [shell.start(alone, process) for process in ("api", "indexer")]:
+        assert "MUNIMENT_FACTORY_ADDRESS" in sentence(shell.wait(name))
+
+
+def test_a_sender_with_the_wrong_password_says_which_file(shell: Terminal, alone: dict[str, str]) -> None:
+    alone["MUNIMENT_KEYSTORE_PASSWORD"] = SECRET
+    assert f"{parse_address(ADMIN).hex()}.json" in sentence(shell.run(alone, "sender"))
+
+
+# settings
+
+
+def test_every_missing_setting_is_named(shell: Terminal) -> None:
+    required = [f"MUNIMENT_{name.upper()}" for name, field in Settings.model_fields.items() if field.is_required()]
+    for name in [shell.start({}, *command) for command in (*NEEDS_DATABASE, ("migrate",), ("sender",))]:
+        told = sentence(shell.wait(name))
+        assert [each for each in required if each not in told] == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("DATABASE_URL", "RPC_URL", "CHAIN_ID", "FINALITY", "FACTORY_ADDRESS"),
+        *("KEY_ENCRYPTION_KEY", "API_KEY_PEPPER", "LEASE_TTL_S"),
+    ],
+)
+def test_a_malformed_setting_is_named_and_not_repeated(shell: Terminal, alone: dict[str, str], name: str) -> None:
+    told = sentence(shell.run({**alone, f"MUNIMENT_{name}": SECRET}, "verify"))
+    assert f"MUNIMENT_{name}" in told
+
+
+# help
+
+
+def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The path of every command and group."""
+    yield path
+    for name, command in getattr(group, "commands", {}).items():
+        yield from commands(command, (*path, name))
+
+
+def test_every_command_explains_itself() -> None:
+    found = list(commands(typer.main.get_command(cli.app)))
+    assert len(found) >= 17
+    for path in found:
+        told = CliRunner().invoke(cli.app, [*path, "--help"])
+        assert told.exit_code == 0, path
+        assert "Usage:" in told.output
