@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import sys
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
@@ -33,7 +34,8 @@ app.add_typer(factory_app, name="factory")
 app.add_typer(issuers_app, name="issuers")
 app.add_typer(keys_app, name="keys")
 
-out = Console()
+# A pipe has no width: tables for other programs' eyes are as wide as they need.
+out = Console(width=None if sys.stdout.isatty() else 240)
 err = Console(stderr=True)
 
 
@@ -129,7 +131,7 @@ def verify(
     async def work(db: Any) -> verifying.Report:
         chain = open_chain(settings)
         try:
-            with Progress(console=err, transient=True, disable=as_json) as progress:
+            with Progress(console=err, transient=True, disable=as_json or not err.is_terminal) as progress:
                 task = progress.add_task("comparing", total=None)
                 return await verifying.verify(
                     db,
@@ -299,6 +301,8 @@ def create_key(
 def _with_database(settings: Settings, work: Callable[[Any], Awaitable[T]]) -> T:
     from service.db import Database
 
+    logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)  # our own sentence says it
+
     async def main() -> T:
         db = Database(settings.database_url, role=None, connections_max=3)
         await db.open()
@@ -315,22 +319,27 @@ def main() -> None:
     from service.access.commands import UnknownIssuer
     from service.chain.node import NodeRefused, NodeUnavailable
     from service.chain.reader import WrongChain
-    from service.db import UNAVAILABLE
+    from service.db import NOT_MIGRATED, UNAVAILABLE, is_not_migrated
     from service.errors import Problem
-    from service.factory import NoDeterministicDeployer
+    from service.factory import NoDeterministicDeployer, NoFactory
     from service.keys.signers import KeystoreError, UnknownSigner
     from service.mirror.verify import ReorganisedMeanwhile
-    from service.transactions.direct import NotMined, SenderRunning
+    from service.transactions.direct import NoEther, NotMined, SenderRunning
 
     expected: tuple[type[Exception], ...] = (
         *(Refused, SettingsMissing, UnknownIssuer, Problem),
-        *(NodeUnavailable, NodeRefused, WrongChain, NoDeterministicDeployer),
-        *(KeystoreError, UnknownSigner, NotMined, SenderRunning, ReorganisedMeanwhile),
+        *(NodeUnavailable, NodeRefused, WrongChain, NoDeterministicDeployer, NoFactory),
+        *(KeystoreError, UnknownSigner, NoEther, NotMined, SenderRunning, ReorganisedMeanwhile),
     )
     try:
         app()
     except expected as error:
         err.print(f"muniment: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except NOT_MIGRATED as error:
+        if not is_not_migrated(error):
+            raise
+        err.print("muniment: the database has no tables of this version: run `muniment migrate`", style="red")
         sys.exit(2)
     except UNAVAILABLE as error:
         err.print(f"muniment: Postgres does not answer ({type(error).__name__})", style="red", markup=False)

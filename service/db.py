@@ -45,6 +45,16 @@ UNAVAILABLE = (
 """Postgres did not answer: try again later."""
 
 
+NOT_MIGRATED = (psycopg.errors.ProgrammingError, sa_exc.ProgrammingError)
+"""Among others, a table that is not there."""
+
+
+def is_not_migrated(error: Exception) -> bool:
+    """Whether an error of NOT_MIGRATED says that a table or a schema is missing."""
+    missing = (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName, psycopg.errors.UndefinedColumn)
+    return isinstance(getattr(error, "orig", error), missing)
+
+
 class Uint256(TypeDecorator[int]):
     """NUMERIC(78,0), an `int` in Python."""
 

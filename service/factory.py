@@ -2,6 +2,7 @@
 
 from eth_utils.crypto import keccak
 
+from service.addresses import checksum
 from service.chain import contracts
 from service.chain.reader import Chain
 from service.db import Database
@@ -22,6 +23,10 @@ def address_for(admin: bytes) -> bytes:
     """Where the factory of this administrator is, on any chain. Source: EIP-1014."""
     code = contracts.creation_code("AssetFactory", admin)
     return contracts.create2_address(contracts.DETERMINISTIC_DEPLOYER, _SALT, keccak(code))
+
+
+class NoFactory(Exception):
+    """The chain has no factory of this administrator."""
 
 
 async def deploy(db: Database, chain: Chain, keystore: Keystore, admin: bytes, *, lease_ttl_s: float) -> int | None:
@@ -45,7 +50,13 @@ async def deploy(db: Database, chain: Chain, keystore: Keystore, admin: bytes, *
 async def allow(
     db: Database, chain: Chain, keystore: Keystore, admin: bytes, signer: bytes, *, lease_ttl_s: float
 ) -> None:
-    """Let another signer deploy tokens with the administrator's factory."""
+    """Let another signer deploy tokens with the administrator's factory.
+
+    Raises:
+        NoFactory: there is none yet.
+    """
+    if not await chain.code(address_for(admin)):
+        raise NoFactory(f"there is no factory of {checksum(admin)}: run `muniment factory deploy` first")
     data = contracts.encode_call("AssetFactory", "grantRole", OPERATOR_ROLE, signer)
     wish = Wish(chain.chain_id, admin, address_for(admin), data)
     await send_directly(db, chain, keystore, wish, lease_ttl_s=lease_ttl_s)

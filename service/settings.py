@@ -2,6 +2,7 @@
 
 import base64
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -37,6 +38,18 @@ class Settings(BaseSettings):
             raise ValueError("write postgresql://user:password@host:port/database") from None
         if scheme not in ("postgresql", "postgres"):
             raise ValueError("only postgresql:// will do")
+        return url
+
+    @field_validator("rpc_url")
+    @classmethod
+    def _is_http(cls, url: SecretStr) -> SecretStr:
+        try:
+            parsed = urlsplit(url.get_secret_value())
+            usable = parsed.scheme in ("http", "https") and bool(parsed.hostname) and parsed.port != 0
+        except ValueError:
+            usable = False
+        if not usable:
+            raise ValueError("write http://host:port or https://host")
         return url
 
     @field_validator("key_encryption_key")

@@ -14,7 +14,7 @@ GIVEN = {
     "MUNIMENT_CHAIN_ID": "31337",
     "MUNIMENT_KEYSTORE_DIR": "keystore",
     "MUNIMENT_KEYSTORE_PASSWORD": "hidden-password",
-    "MUNIMENT_KEY_ENCRYPTION_KEY": "hidden-key",
+    "MUNIMENT_KEY_ENCRYPTION_KEY": "aGlkZGVuLWtleS1vZi1leGFjdGx5LTMyLWJ5dGVzISE=",
     "MUNIMENT_API_KEY_PEPPER": "hidden-pepper-of-at-least-32-characters",
 }
 

@@ -126,14 +126,18 @@ def store(directory: Path, password: SecretStr, private_key: bytes, *, kdf_itera
     """Bring in a private key (32 bytes) as a V3 file, readable by its owner alone. Returns the address.
 
     Raises:
-        KeystoreError: no key, an empty password, or the directory holds a file for the address already.
+        KeystoreError: no key, an empty password, a directory that can't be written, or one that holds a file for the
+            address already.
     """
     if not password.get_secret_value():
         raise KeystoreError("a keystore file needs a password")
     address = _address(_private_key(private_key))
     encrypted = Account.encrypt(private_key, password.get_secret_value(), kdf="pbkdf2", iterations=kdf_iterations)
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _write_once(directory / f"{address.hex()}.json", json.dumps(encrypted).encode())
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _write_once(directory / f"{address.hex()}.json", json.dumps(encrypted).encode())
+    except OSError as error:
+        raise KeystoreError(f"{directory} cannot be a keystore directory: {error.strerror}") from None
     return address
 
 

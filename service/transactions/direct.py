@@ -3,9 +3,10 @@
 import asyncio
 import time
 
+from service.addresses import checksum
 from service.chain.reader import Chain
 from service.db import Database
-from service.keys.signers import Keystore
+from service.keys.signers import Keystore, UnknownSigner
 from service.transactions import queries
 from service.transactions.commands import Wish, enqueue
 from service.transactions.sender import Sender
@@ -17,6 +18,10 @@ _POLL_S = 0.1
 
 class SenderRunning(Exception):
     """A sender holds the lease, and two may not send at once."""
+
+
+class NoEther(Exception):
+    """The signer has nothing to pay gas with."""
 
 
 class NotMined(Exception):
@@ -32,9 +37,15 @@ async def send_directly(db: Database, chain: Chain, keystore: Keystore, wish: Wi
     """Store a wish and be the sender until it is mined; the number of its block.
 
     Raises:
+        UnknownSigner: no key for the signer.
+        NoEther: the signer can pay for nothing.
         SenderRunning: stop the sender first.
         NotMined: refused, or not in a block in time; in that case the next sender goes on with it.
     """
+    if wish.signer not in keystore.addresses:
+        raise UnknownSigner(f"the keystore holds no key for {checksum(wish.signer)}")
+    if await chain.balance(wish.signer) == 0:
+        raise NoEther(f"{checksum(wish.signer)} has no ether on chain {chain.chain_id}: fund it, and run this again")
     lease = Lease(lease_name(chain.chain_id), ttl_s=lease_ttl_s)
     if not await lease.take(db):
         raise SenderRunning("a sender is running on this chain: stop it, run this again, and start it again")

@@ -73,7 +73,9 @@ async def test_a_chain_too_young_to_have_a_finalized_block(
     open_node: OpenNode, lying: Lying, finalized: dict[str, Any]
 ) -> None:
     def answer(calls: Any) -> web.Response:
-        return web.json_response([{"id": calls[0]["id"], "result": BLOCK}, {"id": calls[1]["id"], **finalized}])
+        chain_id, latest, final = (call["id"] for call in calls)
+        told = [{"id": chain_id, "result": "0x1"}, {"id": latest, "result": BLOCK}, {"id": final, **finalized}]
+        return web.json_response(told)
 
     async with lying(answer) as url:
         chain = Chain(open_node(url), chain_id=1, finality=Finality(None))
@@ -83,7 +85,7 @@ async def test_a_chain_too_young_to_have_a_finalized_block(
 
 async def test_a_finalized_block_above_the_tip_of_the_same_batch_is_the_tip(open_node: OpenNode, lying: Lying) -> None:
     def answer(calls: Any) -> web.Response:
-        results = BLOCK, BLOCK | {"number": "0x9"}
+        results = "0x1", BLOCK, BLOCK | {"number": "0x9"}
         return web.json_response([{"id": c["id"], "result": r} for c, r in zip(calls, results, strict=True)])
 
     async with lying(answer) as url:

@@ -63,17 +63,17 @@ def _genesis(place: Path) -> str:
 
 def _assert_docs_from_here(place: Path) -> None:
     (url,) = _printed(place, r"interactive docs +(http\S+)")
-    page = httpx.get(url, follow_redirects=True)
-    assert page.status_code == 200
-    parts = re.findall(r"<(?:script|link|img)[^>]+(?:src|href)=[\"']([^\"']+)", page.text)
-    scripts = [part for part in parts if part.endswith(".js")]
-    assert scripts
-    for part in parts:
-        address = urljoin(url, part)
-        assert urlsplit(address).netloc == urlsplit(url).netloc
-        assert httpx.get(address).status_code == 200, address
-    (document,) = re.findall(r"url: *['\"]([^'\"]+)", page.text)
-    assert httpx.get(urljoin(url, document)).json()["info"]["title"] == "Muniment"
+    with httpx.Client(verify=False) as http:
+        page = http.get(url)
+        assert page.status_code == 200
+        parts = re.findall(r"<(?:script|link|img)[^>]+(?:src|href)=[\"']([^\"']+)", page.text)
+        assert any(part.endswith(".js") for part in parts)
+        for part in parts:
+            address = urljoin(url, part)
+            assert urlsplit(address).netloc == urlsplit(url).netloc
+            assert http.get(address).status_code == 200, address
+        (document,) = re.findall(r"url: *['\"]([^'\"]+)", page.text)
+        assert http.get(urljoin(url, document)).json()["info"]["title"] == "Muniment"
 
 
 def _assert_accounts_hold_ether(place: Path) -> None:

@@ -3,6 +3,7 @@
 from service.errors import Problem
 from service.tokens.problems import BY_REVERT
 from tests.rpc import rpc
+from tests.web.answers import problem
 from tests.world import World
 
 
@@ -21,7 +22,7 @@ async def test_a_walk_whose_block_was_replaced_says_so(world: World) -> None:
     rpc(world.chain_url, "anvil_reorg", 2, [])
     await world.level()
     answer = await world.get(f"/v1/tokens/{token_id}/holders", cursor=cursor)
-    assert (answer.status_code, answer.json()["type"]) == (409, "/problems/walk-reorganised")
+    problem(answer, "walk-reorganised")
     again = (await world.get(f"/v1/tokens/{token_id}/holders")).json()
     assert len(again["data"]) == 3
 
@@ -37,8 +38,8 @@ async def test_a_walk_stays_with_its_block(world: World) -> None:
 async def test_a_walk_is_not_of_two_blocks(world: World) -> None:
     token_id, cursor = await walk(world)
     answer = await world.get(f"/v1/tokens/{token_id}/holders", cursor=cursor, at_block=2)
-    assert answer.json()["type"] == "/problems/bad-cursor"
+    problem(answer, "bad-cursor")
 
 
 def test_every_problem_that_stands_for_a_contracts_error_is_known_to_all_processes() -> None:
-    assert set(BY_REVERT.values()) == {problem for problem in Problem.registry.values() if problem.revert}
+    assert set(BY_REVERT.values()) == {each for each in Problem.registry.values() if each.revert}
