@@ -307,6 +307,7 @@ def _with_database(settings: Settings, work: Callable[[Any], Awaitable[T]]) -> T
         db = Database(settings.database_url, role=None, connections_max=3)
         await db.open()
         try:
+            await db.fetch("SELECT FROM leases LIMIT 1", ())  # Postgres is there, and migrated: told before all else
             return await work(db)
         finally:
             await db.close()

@@ -205,7 +205,7 @@ def test_a_factory_is_deployed_once(shell: Terminal, settings: dict[str, str]) -
 
 def test_a_signer_without_ether_or_without_a_key_deploys_nothing(shell: Terminal, settings: dict[str, str]) -> None:
     rpc(settings["MUNIMENT_RPC_URL"], "anvil_setBalance", ADMIN, "0x0")
-    assert "funds" in sentence(shell.run(settings, "factory", "deploy", ADMIN)).lower()
+    assert "has no ether" in sentence(shell.run(settings, "factory", "deploy", ADMIN)).lower()
     assert "no key for" in sentence(shell.run(settings, "factory", "deploy", OTHER))
     assert "40 hexadecimal" in sentence(shell.run(settings, "factory", "deploy", "0x12"))
     assert rpc(settings["MUNIMENT_RPC_URL"], "eth_blockNumber") == "0x0"
