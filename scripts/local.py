@@ -11,7 +11,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -201,7 +201,6 @@ class Postgres:
 
     server: Any
     url: str
-    _databases: dict[str, str] = field(default_factory=dict)
 
     def database(self, name: str) -> str:
         """The URL of one of its databases."""

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import BigInteger, func, select, text, update
+from sqlalchemy import BigInteger, func, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -107,12 +107,6 @@ class Lease:
                 .values(expires_at=func.now())
             )
         self.epoch = None
-
-
-async def holder(session: AsyncSession, name: str) -> str | None:
-    """Who holds a lease now, or None when it is free."""
-    query = select(LeaseRow.holder).where(LeaseRow.name == name, LeaseRow.expires_at > func.now())
-    return (await session.scalars(query)).one_or_none()
 
 
 Step = Callable[[Lease], Awaitable[int]]

@@ -10,7 +10,6 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from service import workers
 from service.db import Database
 from service.workers import Lease, LeaseLost, run
 
@@ -28,7 +27,9 @@ async def expire(db: Database) -> None:
 
 async def held_by(db: Database) -> str | None:
     async with db.transaction() as session:
-        return await workers.holder(session, NAME)
+        query = "SELECT holder FROM leases WHERE name = :name AND expires_at > now()"
+        found: str | None = await session.scalar(text(query), {"name": NAME})
+        return found
 
 
 class LosesCommits(Database):

@@ -1,6 +1,5 @@
 """Calldata, results and events of our contracts, and the hashes that they and we must agree on."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -30,21 +29,6 @@ _AUTHORIZATION_TYPE = keccak(
     text="TransferWithAuthorization(address from,address to,uint256 value,"
     "uint256 validAfter,uint256 validBefore,bytes32 nonce)"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One decoded log: addresses as 20 bytes, hashes as bytes, numbers as int, indexed text as its hash."""
-
-    name: str
-    arguments: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class _Input:
-    name: str
-    type: str
-    indexed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,27 +69,6 @@ def creation_code(artifact_name: str, *constructor_args: Any) -> bytes:
         (entry["inputs"] for entry in artifact.abi if entry["type"] == "constructor"), []
     )
     return artifact.creation_code + encode([collapse_if_tuple(item) for item in inputs], constructor_args)
-
-
-def decode_event(artifact_name: str, topics: Sequence[bytes], data: bytes) -> Event:
-    """Read a log of a contract.
-
-    Raises:
-        KeyError: the contract has no event with this topic 0 and this number of topics.
-        eth_abi.exceptions.DecodingError: the bytes are not such an event.
-    """
-    name, inputs = _events(artifact_name)[topics[0], len(topics)]
-    indexed = iter(topics[1:])
-    stored = iter(decode([item.type for item in inputs if not item.indexed], data))
-    arguments: dict[str, Any] = {}
-    for item in inputs:
-        if not item.indexed:
-            arguments[item.name] = _plain(item.type, next(stored))
-        elif item.type in ("string", "bytes") or item.type.endswith(("]", ")")):
-            arguments[item.name] = next(indexed)  # only the hash of a long value is in the log
-        else:
-            arguments[item.name] = _plain(item.type, decode([item.type], next(indexed))[0])
-    return Event(name, arguments)
 
 
 def create2_address(factory: bytes, salt: bytes, init_code_hash: bytes) -> bytes:
@@ -169,17 +132,6 @@ def _functions(artifact_name: str) -> dict[str, _Function]:
         )
     by_name = {signature.partition("(")[0]: found for signature, found in by_signature.items()}
     return by_signature | {name: found for name, found in by_name.items() if names.count(name) == 1}
-
-
-@cache
-def _events(artifact_name: str) -> dict[tuple[bytes, int], tuple[str, tuple[_Input, ...]]]:
-    events = {}
-    for entry in artifacts.load(artifact_name).abi:
-        if entry["type"] == "event":
-            inputs = tuple(_Input(item["name"], collapse_if_tuple(item), item["indexed"]) for item in entry["inputs"])
-            topic = keccak(text=abi_to_signature(dict(entry)))  # type: ignore[arg-type]
-            events[topic, 1 + sum(item.indexed for item in inputs)] = (entry["name"], inputs)
-    return events
 
 
 def _plain(kind: str, value: Any) -> Any:

@@ -306,17 +306,6 @@ WHERE known.contract_id = %(contract_id)s AND known.account > %(after)s AND know
 ORDER BY known.account LIMIT %(count_max)s
 """
 
-HOLDER_COUNT_NOW = """
-SELECT count(*) FROM mirror.holdings
-WHERE contract_id = %(contract_id)s AND to_block IS NULL AND canonical AND amount > 0
-"""
-
-HOLDER_COUNT_THEN = """
-SELECT count(*) FROM mirror.holdings
-WHERE contract_id = %(contract_id)s AND from_block <= %(block)s AND (to_block IS NULL OR to_block > %(block)s)
-    AND canonical AND amount > 0
-"""
-
 ACCOUNT_HOLDINGS = """
 SELECT contracts.id, contracts.address, held.amount
 FROM mirror.contracts CROSS JOIN LATERAL (
@@ -355,14 +344,6 @@ async def holdings_page(
         {"contract_id": contract_id, "block": block, "after": after or b"", "count_max": count_max},
     )
     return [Holding(*row) for row in rows]
-
-
-async def holder_count(connection: ReadConnection, *, contract_id: int, block: int) -> int:
-    """How many accounts held something at the end of `block`."""
-    query = HOLDER_COUNT_THEN if await _changed_after(connection, contract_id, block) else HOLDER_COUNT_NOW
-    row = await _one(connection, query, {"contract_id": contract_id, "block": block})
-    assert row is not None
-    return int(row[0])
 
 
 async def _changed_after(connection: ReadConnection, contract_id: int, block: int) -> bool:

@@ -175,8 +175,8 @@ async def test_the_contract_takes_our_digest_once(chain: Chain, world: World) ->
     assert mined["status"] == "0x1"
     transfer = next(log for log in mined["logs"] if log["topics"][0] == "0x" + contracts.TRANSFER.hex())
     topics = [bytes.fromhex(topic[2:]) for topic in transfer["topics"]]
-    event = contracts.decode_event("AssetToken", topics, bytes.fromhex(transfer["data"][2:]))
-    assert event == contracts.Event("Transfer", {"from": sender, "to": recipient, "value": 40})
+    assert [topic[12:] for topic in topics[1:]] == [sender, recipient]
+    assert int(transfer["data"], 16) == 40
     (refused,) = await chain.calls([Call(token, data, admin)])
     assert not isinstance(refused, bytes)
     assert refused.revert is not None
@@ -197,19 +197,13 @@ async def test_the_factory_deploys_where_we_computed(chain: Chain, world: World)
     mined = world.send(factory, contracts.encode_call("AssetFactory", "deploy", salt, code), sender=admin)
     log = next(log for log in mined["logs"] if log["topics"][0] == "0x" + contracts.DEPLOYED.hex())
     topics = [bytes.fromhex(topic[2:]) for topic in log["topics"]]
-    event = contracts.decode_event("AssetFactory", topics, bytes.fromhex(log["data"][2:]))
     expected = contracts.create2_address(factory, salt, keccak(code))
-    assert event.name == "Deployed"
-    assert event.arguments == {"token": expected, "salt": salt, "operator": admin, "initCodeHash": keccak(code)}
+    assert [topics[1][12:], topics[2], topics[3][12:]] == [expected, salt, admin]
+    assert bytes.fromhex(log["data"][2:]) == keccak(code)
     predicted = await chain.call(
         Call(factory, contracts.encode_call("AssetFactory", "predict", salt, keccak(code)), admin)
     )
     assert contracts.decode_result("AssetFactory", "predict", predicted) == (expected,)
-
-
-def test_an_unknown_event_is_refused() -> None:
-    with pytest.raises(KeyError):
-        contracts.decode_event("AssetToken", [bytes(32)], b"")
 
 
 async def test_the_deterministic_deployer_is_where_anvil_has_it(chain: Chain) -> None:

@@ -49,7 +49,6 @@ QUESTIONS: dict[str, tuple[LiteralString, set[str]]] = {
     "one holder": (queries.HOLDING, {"holdings_pkey"}),
     "cap table now": (queries.HOLDINGS_NOW, {"holdings_holders_idx"}),
     "cap table then": (queries.HOLDINGS_THEN, {"holdings_open_key", "holdings_pkey"}),
-    "holders counted now": (queries.HOLDER_COUNT_NOW, {"holdings_holders_idx"}),
     "holdings of an account": (queries.ACCOUNT_HOLDINGS, {"holdings_pkey"}),
     "history": (queries.HISTORY, {"holdings_pkey", "blocks_pkey"}),
     "transfers": (queries.TRANSFERS, {"transfers_contract_id_idx", "blocks_pkey"}),

@@ -248,7 +248,6 @@ class Mirror:
                 supply = await queries.supply(connection, **given)
                 assert supply == state.supply == sum(held.values())
                 assert await queries.paused(connection, **given) == state.paused
-                assert await queries.holder_count(connection, **given) == len(held)
                 for account, amount in state.balances.items():
                     assert await queries.holding(connection, account=account, **given) == amount
 

@@ -87,6 +87,10 @@ def test_every_setting_is_in_the_readme() -> None:
     assert [name for name in Settings.model_fields if f"MUNIMENT_{name.upper()}" not in readme] == []
 
 
+def test_no_page_has_a_gap_to_fill() -> None:
+    assert [name for name in TRACKED if name.endswith(".md") and "@" * 2 in text_of(name)] == []
+
+
 def test_no_secret_is_in_the_repository() -> None:
     key = re.compile(rb"munsk_(live|test)_[0-9A-Za-z]{60}")
     assert [name for name in TRACKED if (ROOT / name).is_file() and key.search((ROOT / name).read_bytes())] == []
