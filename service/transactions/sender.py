@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from service.addresses import ZERO
-from service.chain.node import NodeRefused
+from service.chain.node import NodeRefused, NodeUnavailable
 from service.chain.reader import Call, Chain, Receipt
 from service.chain.reasons import Reason
 from service.chain.reverts import Revert
@@ -67,6 +67,8 @@ class Sender:
         standing = {receipt.block_hash for receipt in receipts.values()}
         lost = [block.hash for block in blocks if block.hash not in standing]
         final = [block.hash for block in blocks if block.hash in standing and block.number <= head.final_number]
+        if not (mined or lost or final):
+            return 0
         refusals = await self._revert_reasons(mined)
         executed, undecided = await self._judge_failed(final, head.final_number)
         async with self.db.transaction() as session:
@@ -93,8 +95,10 @@ class Sender:
         if not failed:
             return [], []
         executed = await self._executed([each.proof for each in failed], block=final_number)
-        (block,) = await self.chain.blocks(first=final_number, count_max=1)
-        now = datetime.fromtimestamp(block.timestamp, UTC)
+        blocks = await self.chain.blocks(first=final_number, count_max=1)
+        if not blocks:
+            raise NodeUnavailable("the node no longer has the block that it called final")
+        now = datetime.fromtimestamp(blocks[0].timestamp, UTC)
         open_ = [each.effect_until is not None and now < each.effect_until for each in failed]
         done = [each.id for each, is_done in zip(failed, executed, strict=True) if is_done]
         undecided = [
@@ -103,7 +107,11 @@ class Sender:
         return done, undecided
 
     async def _executed(self, proofs: Sequence[Proof], *, block: int | None) -> list[bool]:
-        """Which effects are on the chain, at a block or at the newest one."""
+        """Which effects are on the chain, at a block or at the newest one.
+
+        Raises:
+            NodeRefused: the node can't tell, for instance because it prunes history; that is no answer of the contract.
+        """
         calls = [Call(to=to, data=data or b"", sender=ZERO) for to, data in proofs]
         asked = [call for call in calls if call.to is not None]
         answers = iter(await self.chain.calls(asked, block=block) if asked else [])
@@ -239,7 +247,9 @@ def _refusal(revert: Revert) -> dict[str, Any]:
 
 
 def _is_true(answer: bytes | NodeRefused) -> bool:
-    """A contract's `true`; no answer, as from an address without code, is not."""
+    """A contract's `true`; a revert is not, and nothing, as from an address without code, is not."""
+    if isinstance(answer, NodeRefused) and answer.reason not in REFUSALS:
+        raise answer
     return isinstance(answer, bytes) and len(answer) == 32 and int.from_bytes(answer) == 1
 
 

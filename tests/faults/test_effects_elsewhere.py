@@ -2,8 +2,11 @@
 
 from typing import Any
 
+import pytest
 from sqlalchemy import text
 
+from service.chain.node import NodeRefused
+from service.chain.reader import Chain
 from tests.rpc import rpc
 from tests.world import World
 
@@ -103,6 +106,23 @@ async def test_a_failed_transfer_that_someone_brings_about_in_time_has_succeeded
     done = await world.operation(failed)
     assert (done["status"], done["transaction"]["status"]) == ("succeeded", "executed")
     assert await world.holding(token_id, other) == 200
+
+
+async def test_a_node_that_cannot_tell_is_no_proof_of_a_failure(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, _, _, failed = await failed_in_a_block(world)
+    rpc(world.chain_url, "evm_increaseTime", 2 * 3_600)
+    world.mine(3)
+
+    async def forgetful(*_: object, **__: object) -> list[NodeRefused]:
+        return [NodeRefused(4444, "pruned history unavailable")]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Chain, "calls", forgetful)
+        with pytest.raises(NodeRefused):
+            await world.sender.step(world.leases["sender"])
+    assert (await world.operation(failed))["status"] == "pending"
+    await world.finish()
+    assert (await world.operation(failed))["status"] == "failed"
 
 
 async def restore_an_older_backup(world: World) -> None:
