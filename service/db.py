@@ -29,6 +29,7 @@ _OPTIONS = {
     # A process that stops in the middle of a DB transaction must not hold its rows against its successor for ever.
     "idle_in_transaction_session_timeout": "15s",
     "lock_timeout": "10s",
+    "statement_timeout": "30s",
 }
 
 ReadConnection = AsyncConnection[TupleRow]

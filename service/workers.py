@@ -136,7 +136,7 @@ async def run(
         try:
             if lease.epoch is None and await lease.take(db):
                 log.info("lease_taken", epoch=lease.epoch)
-            if lease.epoch is not None and await step(lease) > 0:
+            if lease.epoch is not None and await _kept(db, lease, step) > 0:
                 pause_s = 0.0
             await lease.keep(db)
             failures = 0
@@ -150,6 +150,23 @@ async def run(
         await _pause(stop, pause_s)
     with suppress(*UNAVAILABLE):
         await lease.release(db)
+
+
+async def _kept(db: Database, lease: Lease, step: Step) -> int:
+    """Do a step with its lease renewed meanwhile: a slow node must not make a live worker look dead."""
+    keeper = asyncio.create_task(_keep(db, lease))
+    try:
+        return await step(lease)
+    finally:
+        keeper.cancel()
+        with suppress(asyncio.CancelledError, LeaseLost, *UNAVAILABLE):
+            await keeper
+
+
+async def _keep(db: Database, lease: Lease) -> None:
+    while True:
+        await asyncio.sleep(lease.ttl_s / 3)
+        await lease.keep(db)
 
 
 async def _pause(stop: asyncio.Event, pause_s: float) -> None:

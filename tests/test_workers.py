@@ -223,3 +223,18 @@ async def test_a_worker_with_work_does_not_pause(db: Database) -> None:
 
     await asyncio.wait_for(run(db, lease(), step, poll_interval_s=60, stop=stop), timeout=5)
     assert done == 20
+
+
+async def test_a_step_longer_than_the_lease_keeps_it(db: Database) -> None:
+    stop, spare = asyncio.Event(), Lease(NAME, ttl_s=60, holder="spare")
+    taken: list[bool] = []
+
+    async def slow(_: Lease) -> int:
+        for _attempt in range(12):
+            await asyncio.sleep(0.1)
+            taken.append(await spare.take(db))
+        stop.set()
+        return 1
+
+    await asyncio.wait_for(run(db, Lease(NAME, ttl_s=0.6), slow, poll_interval_s=0.01, stop=stop), timeout=20)
+    assert taken == [False] * 12
