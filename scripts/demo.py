@@ -6,15 +6,15 @@ number agrees, 1 when one does not or something failed.
 
 import argparse
 import json
-import signal
 import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
+from scripts import signals
 from scripts.client import Client, Refused
 from scripts.local import NotInstalled, ProcessDied
 from scripts.stack import Stack
@@ -25,18 +25,6 @@ if TYPE_CHECKING:
 BLOCK_TIME_S = 1.0
 FINALITY_DEPTH = 24
 """Deep enough for a slow machine to come to the reorganisation before what it undoes is final."""
-
-
-class Interrupted(BaseException):
-    """Ctrl-C, or a request to end."""
-
-
-def interrupt(number: int, frame: object) -> NoReturn:
-    """End in good order; a second signal changes nothing."""
-    del frame
-    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(each, signal.SIG_IGN)
-    raise Interrupted(number)
 
 
 def arguments() -> argparse.Namespace:
@@ -90,22 +78,20 @@ def _import_web3() -> ModuleType:
 def main() -> int:
     """Tell the story; the exit status."""
     asked = arguments()
-    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(each, interrupt)
+    signals.listen()
     start_s = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="muniment-demo-"))
     stack = Stack(folder, finality=f"depth:{FINALITY_DEPTH}", block_time_s=BLOCK_TIME_S, throw_away=True)
     try:
         agrees, opinion = tell(stack, plain=asked.no_color)
-    except Interrupted as interrupted:
+    except signals.Interrupted as interrupted:
         print("interrupted; everything is stopped and removed", file=sys.stderr)
         return 128 + int(interrupted.args[0])
     except (NotInstalled, ProcessDied, Refused, OSError, RuntimeError) as error:
         print(f"the demo failed: {error}", file=sys.stderr)
         return 1
     finally:
-        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(each, signal.SIG_IGN)
+        signals.ignore()
         stack.stop()
     if asked.json:
         rows = opinion.rows

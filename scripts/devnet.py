@@ -6,7 +6,6 @@ What it holds stays in .local/devnet for the next start, unless --fresh is given
 import argparse
 import fcntl
 import shutil
-import signal
 import socket
 import sys
 import time
@@ -15,31 +14,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
-from scripts import local
+from scripts import local, signals
 from scripts.local import LOCAL, NotInstalled, ProcessDied
 from scripts.stack import CHAIN_ID, DEV_ADDRESSES, DEV_KEYS, Stack
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 CHECK_INTERVAL_S = 0.2
 SAVE_INTERVAL_S = 2.0
 SAVE_SHARE_MAX = 0.05
 """Of the time, at most so much goes into saving the chain."""
 
 
-class Interrupted(BaseException):
-    """Ctrl-C, or a request to end."""
-
-
 class CannotStart(Exception):
     """Something is in the way; the message says what to do."""
-
-
-def interrupt(number: int, frame: object) -> NoReturn:
-    """End in good order; a second signal changes nothing."""
-    del frame
-    for each in SIGNALS:
-        signal.signal(each, signal.SIG_IGN)
-    raise Interrupted(number)
 
 
 def arguments() -> argparse.Namespace:
@@ -151,8 +137,7 @@ def supervise(stack: Stack) -> NoReturn:
 def main() -> int:
     """Run it; the exit status is 0 after Ctrl-C, and 1 when something failed."""
     asked = arguments()
-    for each in SIGNALS:
-        signal.signal(each, interrupt)
+    signals.listen()
     stack = Stack(asked.folder.resolve(), block_time_s=asked.block_time)
     try:
         with owned(stack.folder):
@@ -161,10 +146,9 @@ def main() -> int:
                 introduce(stack)
                 supervise(stack)
             finally:
-                for each in SIGNALS:
-                    signal.signal(each, signal.SIG_IGN)
+                signals.ignore()
                 stack.stop()
-    except Interrupted:
+    except signals.Interrupted:
         print("\nstopped; the next start goes on from here", file=sys.stderr)
         return 0
     except (CannotStart, NotInstalled, ProcessDied, RuntimeError, OSError) as error:

@@ -2,13 +2,14 @@
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from service import telemetry
 from service.chain.node import NodeRefused, NodeUnavailable
 from service.chain.reader import Chain, WrongChain, open_chain
 from service.db import Database
-from service.keys.signers import Keystore
+from service.keys.signers import Keystore, KeystoreError
 from service.mirror.indexer import converge
 from service.operations.settle import settle
 from service.settings import Settings
@@ -55,77 +56,79 @@ async def _refuse_wrong_chain(settings: Settings) -> None:
 
 async def sender(settings: Settings) -> None:
     """Carry queued transactions to the chain."""
-    keystore = await asyncio.to_thread(Keystore.open, settings.keystore_dir, settings.keystore_password)
-
-    def step(db: Database, chain: Chain) -> Step:
-        return Sender(db, chain, keystore, settings.sender_transactions_max, settings.resend_after_s).step
-
-    await _work(settings, "sender", lease_name(settings.chain_id), step)
+    async with _process(settings, "sender") as (db, stop), _chain(settings, stop) as chain:
+        keystore = await asyncio.to_thread(Keystore.open, settings.keystore_dir, settings.keystore_password)
+        work = Sender(db, chain, keystore, settings.sender_transactions_max, settings.resend_after_s)
+        await _drive(settings, db, stop, lease_name(settings.chain_id), work.step)
 
 
 async def indexer(settings: Settings) -> None:
     """Keep the mirror level with the chain."""
     factory = settings.factory
+    async with _process(settings, "indexer") as (db, stop), _chain(settings, stop) as chain:
 
-    def step(db: Database, chain: Chain) -> Step:
-        return lambda lease: converge(
-            db,
-            chain,
-            lease,
-            chain_id=settings.chain_id,
-            factory=factory,
-            start_block=settings.start_block,
-            blocks_max=settings.indexer_blocks_max,
-        )
+        async def step(lease: Lease) -> int:
+            return await converge(
+                db,
+                chain,
+                lease,
+                chain_id=settings.chain_id,
+                factory=factory,
+                start_block=settings.start_block,
+                blocks_max=settings.indexer_blocks_max,
+            )
 
-    await _work(settings, "indexer", f"indexer:{settings.chain_id}", step)
+        await _drive(settings, db, stop, f"indexer:{settings.chain_id}", step)
 
 
 async def dispatcher(settings: Settings) -> None:
     """Close operations whose transactions are final, with their facts in the journal."""
-
-    def step(db: Database, chain: Chain) -> Step:
-        del chain
-        return lambda lease: settle(db, lease, BY_REVERT)
-
-    await _work(settings, "dispatcher", "dispatcher", step)
+    async with _process(settings, "dispatcher") as (db, stop):
+        await _drive(settings, db, stop, "dispatcher", lambda lease: settle(db, lease, BY_REVERT))
 
 
-async def _work(settings: Settings, name: str, lease: str, make_step: Callable[[Database, Chain], Step]) -> None:
+async def _drive(settings: Settings, db: Database, stop: asyncio.Event, lease: str, step: Step) -> None:
+    await run(
+        db,
+        Lease(lease, ttl_s=settings.lease_ttl_s),
+        step,
+        poll_interval_s=settings.poll_interval_s,
+        stop=stop,
+        retry=(NodeUnavailable, NodeRefused),
+    )
+
+
+@asynccontextmanager
+async def _process(settings: Settings, name: str) -> AsyncIterator[tuple[Database, asyncio.Event]]:
+    """Log, signals and Postgres of a worker; a fault ends it with one line of log."""
     telemetry.start(name)
     stop = stop_on_signals()
     db = Database(settings.database_url, role=f"muniment_{name}", connections_max=3)
-    chain = open_chain(settings)
     await db.open()
     try:
-        if name != "dispatcher":
-            await _insist(chain.check, stop, settings.poll_interval_s)
-        await run(
-            db,
-            Lease(lease, ttl_s=settings.lease_ttl_s),
-            make_step(db, chain),
-            poll_interval_s=settings.poll_interval_s,
-            stop=stop,
-            retry=(NodeUnavailable, NodeRefused),
-        )
-    except WrongChain:
+        yield db, stop
+    except (WrongChain, KeystoreError):
         raise
     except Exception as error:
         # The exception's own words may carry a row, and with it a holder's authorization.
         logger().error("process_failed", worker=name, exc_info=error)
         sys.exit(1)
     finally:
-        await chain.close()
         await db.close()
 
 
-async def _insist(check: Callable[[], Awaitable[None]], stop: asyncio.Event, pause_s: float) -> None:
-    """Ask a silent node again until it answers; a node of another chain ends the process."""
-    while not stop.is_set():
-        try:
-            await check()
-        except (NodeUnavailable, NodeRefused):
-            logger().warning("node_silent")
-            await asyncio.sleep(pause_s)
-        else:
-            return
+@asynccontextmanager
+async def _chain(settings: Settings, stop: asyncio.Event) -> AsyncIterator[Chain]:
+    """The node, once it answers; one of another chain ends the process."""
+    chain = open_chain(settings)
+    try:
+        while not stop.is_set():
+            try:
+                await chain.check()
+                break
+            except (NodeUnavailable, NodeRefused):
+                logger().warning("node_silent")
+                await asyncio.sleep(settings.poll_interval_s)
+        yield chain
+    finally:
+        await chain.close()
