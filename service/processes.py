@@ -9,7 +9,7 @@ from service import telemetry
 from service.chain.node import NodeRefused, NodeUnavailable
 from service.chain.reader import Chain, WrongChain, open_chain
 from service.db import Database
-from service.keys.signers import Keystore, KeystoreError
+from service.keys.signers import Keystore
 from service.mirror.indexer import converge
 from service.operations.settle import settle
 from service.settings import Settings
@@ -56,8 +56,8 @@ async def _refuse_wrong_chain(settings: Settings) -> None:
 
 async def sender(settings: Settings) -> None:
     """Carry queued transactions to the chain."""
+    keystore = await asyncio.to_thread(Keystore.open, settings.keystore_dir, settings.keystore_password)
     async with _process(settings, "sender") as (db, stop), _chain(settings, stop) as chain:
-        keystore = await asyncio.to_thread(Keystore.open, settings.keystore_dir, settings.keystore_password)
         work = Sender(db, chain, keystore, settings.sender_transactions_max, settings.resend_after_s)
         await _drive(settings, db, stop, lease_name(settings.chain_id), work.step)
 
@@ -107,7 +107,7 @@ async def _process(settings: Settings, name: str) -> AsyncIterator[tuple[Databas
     await db.open()
     try:
         yield db, stop
-    except (WrongChain, KeystoreError):
+    except WrongChain:
         raise
     except Exception as error:
         # The exception's own words may carry a row, and with it a holder's authorization.
