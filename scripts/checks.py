@@ -1,13 +1,14 @@
 """Run every check and every test; what is given on the command line goes to pytest.
 
-The checks that need no server run first and together, with one line each; then pytest, whose closing line is the last.
+The checks that need no server run first and together, with one line each as it ends; then pytest, whose closing line is
+the last.
 """
 
 import os
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,13 +16,18 @@ ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = Path(sys.executable).parent
 WORKERS = "2"
 
+# The long ones first: both cores then end at about the same time.
 CHECKS = {
+    "contracts pass forge's tests": ("python", "-m", "scripts.forge"),
+    "slither has no finding": ("python", "-m", "scripts.slither"),
     "types": ("mypy",),
     "contracts compile to the artifacts": ("python", "-m", "scripts.compile", "--check"),
     "layers": ("lint-imports", "--no-cache"),
     "lint": ("ruff", "check", "."),
     "format": ("ruff", "format", "--check", "."),
 }
+TELLING = {"contracts pass forge's tests", "slither has no finding"}
+"""Checks whose own last line is shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +39,14 @@ class Outcome:
     passed: bool
     written: str
     took_s: float
+
+    def told(self) -> str:
+        """What a person reads of it."""
+        line = f"  {'✓' if self.passed else '✗'} {self.name}  {self.took_s:.1f} s"
+        if not self.passed:
+            return f"{line}\n$ {' '.join(self.command)}\n{self.written}"
+        own = self.written.strip().splitlines()[-1:] if self.name in TELLING else []
+        return "\n".join([line, *(f"      {words}" for words in own)])
 
 
 def check(name: str) -> Outcome:
@@ -59,11 +73,9 @@ def main() -> int:
         return 0
     failed = False
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for outcome in pool.map(check, CHECKS):
-            print(f"  {'✓' if outcome.passed else '✗'} {outcome.name}  {outcome.took_s:.1f} s", flush=True)
-            if not outcome.passed:
-                failed = True
-                print(f"$ {' '.join(outcome.command)}\n{outcome.written}", flush=True)
+        for done in as_completed([pool.submit(check, name) for name in CHECKS]):
+            print(done.result().told(), flush=True)
+            failed = failed or not done.result().passed
     if failed:
         print("a check failed; the tests run all the same", flush=True)
     tests = subprocess.run([sys.executable, "-m", "pytest", "-n", WORKERS, *given], cwd=ROOT, check=False)

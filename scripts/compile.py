@@ -1,12 +1,20 @@
-"""Compile the contracts to the artifacts that the service reads: one JSON file a contract."""
+"""Compile the contracts to the artifacts that the service reads: one JSON file a contract.
+
+What was compiled is kept under .local/, so that only contracts whose sources changed are compiled again.
+"""
 
 from __future__ import annotations
 
 import argparse
+import functools
+import hashlib
 import json
 import os
+import re
 import shutil
+import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,11 +22,13 @@ from typing import Any
 import solcx
 import solcx.install
 from eth_utils.crypto import keccak
-from solcx.exceptions import SolcError, SolcNotInstalled
+from solcx.exceptions import SolcNotInstalled
 
 ROOT = Path(__file__).resolve().parent.parent
 CONTRACTS = ROOT / "contracts"
 ARTIFACTS = ROOT / "service" / "chain" / "artifacts"
+KEPT = ROOT / ".local" / "compile"
+DEPENDENCIES = "node_modules/"
 SHIM = ROOT / "scripts" / "solc_shim.js"
 SOLC_VERSION = "0.8.37"
 SETTINGS: dict[str, Any] = {
@@ -79,9 +89,7 @@ def npm_compiler() -> Path:
 
 
 def compile_contracts() -> dict[str, dict[str, Any]]:
-    """Every contract of contracts/*.sol as an artifact, by name.
-
-    Each source is compiled by itself, so that an artifact changes only when its own sources do.
+    """Every contract of contracts/*.sol as an artifact, by name: the kept one, or a new one.
 
     Raises:
         CompileError: no compiler, a library is missing, or a source is wrong.
@@ -89,35 +97,137 @@ def compile_contracts() -> dict[str, dict[str, Any]]:
     if not (CONTRACTS / "node_modules" / "@openzeppelin" / "contracts").is_dir():
         raise CompileError("OpenZeppelin's contracts are missing: run `npm install` in contracts/")
     binary = compiler()
-    version = solcx.wrapper.get_version_str_from_solc_binary(binary)
     sources = sorted(CONTRACTS.glob("*.sol"))
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        made = pool.map(lambda source: artifact(source, binary, version), sources)
-        return {source.stem: content for source, content in zip(sources, made, strict=True)}
+    found = {source: kept(source.stem, binary) for source in sources}
+    made = artifacts([source for source in sources if found[source] is None], binary)
+    return {source.stem: found[source] or made[source.stem] for source in sources}
 
 
-def artifact(source: Path, binary: Path, version: str) -> dict[str, Any]:
-    """The artifact of the contract that `source` is named after.
+def artifacts(sources: list[Path], binary: Path) -> dict[str, dict[str, Any]]:
+    """The artifacts of the contracts that `sources` are named after, kept for the next run.
+
+    Each source is compiled by itself, so that an artifact changes only when its own sources do.
 
     Raises:
-        CompileError: the source has an error or a warning, or holds no contract of its own name.
+        CompileError: a source has an error or a warning, or holds no contract of its own name.
     """
-    task = {
+    start = time.time()
+    answers = ask([task([source], {source.name: {"*": OUTPUTS}}) for source in sources], binary)
+    made = {}
+    for source, answer in zip(sources, answers, strict=True):
+        output = answer.get("contracts", {}).get(source.name, {}).get(source.stem)
+        if output is None:
+            raise CompileError(f"{source.name} has no contract named {source.stem}")
+        made[source.stem] = render(source.stem, output, version_of(binary))
+        keep(source.stem, binary, made[source.stem], units=list(answer["sources"]), start=start)
+    return made
+
+
+def task(sources: list[Path], selection: dict[str, Any]) -> dict[str, Any]:
+    """What the compiler is given: files of contracts/, together, and what to tell of them."""
+    return {
         "language": "Solidity",
-        "sources": {source.name: {"content": source.read_text()}},
-        "settings": {**SETTINGS, "outputSelection": {source.name: {"*": OUTPUTS}}},
+        "sources": {source.name: {"content": source.read_text()} for source in sources},
+        "settings": {**SETTINGS, "outputSelection": selection},
     }
+
+
+def ask(tasks: list[dict[str, Any]], binary: Path) -> list[dict[str, Any]]:
+    """The compiler's answers, in order, from as many compilers at once as there are cores.
+
+    npm's compiler spends more time on its own start than on a contract, so one of it takes a share of the tasks.
+
+    Raises:
+        CompileError: a source has an error, or a warning that is not about a dependency's own file.
+    """
+    if not tasks:
+        return []
+    workers = min(os.cpu_count() or 1, len(tasks))
+    with ThreadPoolExecutor(workers) as pool:
+        if binary != SHIM:
+            answers = list(pool.map(lambda each: run(each, binary), tasks))
+        else:
+            shares = pool.map(lambda first: run(tasks[first::workers], binary), range(workers))
+            answers = [{}] * len(tasks)
+            for first, share in enumerate(shares):
+                answers[first::workers] = share
+    for each, answer in zip(tasks, answers, strict=True):
+        refuse_problems(", ".join(each["sources"]), answer)
+    return answers
+
+
+def run(given: Any, binary: Path) -> Any:
+    """What the compiler says.
+
+    Raises:
+        CompileError: it could not say anything.
+    """
+    command = [str(binary), "--standard-json", "--base-path", str(CONTRACTS), "--allow-paths", str(CONTRACTS)]
+    done = subprocess.run(command, input=json.dumps(given), capture_output=True, text=True, check=False)
     try:
-        answer = solcx.compile_standard(task, base_path=CONTRACTS, allow_paths=CONTRACTS, solc_binary=binary)
-    except SolcError as error:
-        raise CompileError(f"{source.name} does not compile:\n{error}") from error
-    warnings = "\n".join(problem["formattedMessage"] for problem in answer.get("errors", []))
+        return json.loads(done.stdout)
+    except ValueError as error:
+        raise CompileError(f"the compiler {binary} failed:\n{done.stderr or done.stdout}") from error
+
+
+def refuse_problems(names: str, answer: dict[str, Any]) -> None:
+    """Say no to every error, and to every warning that is not about a dependency's own file.
+
+    Raises:
+        CompileError: there is one.
+    """
+    problems = answer.get("errors", [])
+    errors = [each["formattedMessage"] for each in problems if each["severity"] == "error"]
+    if errors:
+        raise CompileError("\n".join([f"{names} does not compile:", *errors]))
+    warnings = [
+        each["formattedMessage"]
+        for each in problems
+        if not each.get("sourceLocation", {}).get("file", "").startswith(DEPENDENCIES)
+    ]
     if warnings:
-        raise CompileError(f"{source.name} compiles with warnings:\n{warnings}")
-    output = answer.get("contracts", {}).get(source.name, {}).get(source.stem)
-    if output is None:
-        raise CompileError(f"{source.name} has no contract named {source.stem}")
-    return render(source.stem, output, version)
+        raise CompileError("\n".join([f"{names} compiles with warnings:", *warnings]))
+
+
+@functools.cache
+def version_of(binary: Path) -> str:
+    """The compiler's version, without its platform."""
+    return str(solcx.wrapper.get_version_str_from_solc_binary(binary))
+
+
+@functools.cache
+def maker(binary: Path) -> str:
+    """What tells one way of making artifacts from another."""
+    npm = CONTRACTS / "node_modules" / "solc" / "package.json"
+    return digest(Path(__file__), *([SHIM, npm] if binary == SHIM else [])) + str(binary)
+
+
+def digest(*files: Path) -> str:
+    """SHA-256 over files, each with its place in the list."""
+    return hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)).hexdigest()
+
+
+def kept(name: str, binary: Path) -> dict[str, Any] | None:
+    """The artifact of an earlier run, if every file that it was made from is still the same."""
+    try:
+        record = json.loads((KEPT / f"{name}.json").read_text())
+        current = digest(*(CONTRACTS / unit for unit in record["units"]))
+    except (OSError, ValueError):
+        return None
+    found: dict[str, Any] = record["artifact"]
+    return found if (record["maker"], record["digest"]) == (maker(binary), current) else None
+
+
+def keep(name: str, binary: Path, made: dict[str, Any], *, units: list[str], start: float) -> None:
+    """Keep an artifact for the next run, unless a file changed since `start`, while the compiler read it."""
+    files = [CONTRACTS / unit for unit in units]
+    if not all(file.is_file() and file.stat().st_mtime < start for file in files):
+        return
+    record = {"maker": maker(binary), "units": units, "digest": digest(*files), "artifact": made}
+    KEPT.mkdir(parents=True, exist_ok=True)
+    part = KEPT / f"{name}.{os.getpid()}.part"
+    part.write_text(json.dumps(record))
+    part.replace(KEPT / f"{name}.json")
 
 
 def render(name: str, output: dict[str, Any], version: str) -> dict[str, Any]:
@@ -132,8 +242,23 @@ def render(name: str, output: dict[str, Any], version: str) -> dict[str, Any]:
         "immutableReferences": sorted(ranges, key=lambda place: place["start"]),
         "methodIdentifiers": output["evm"]["methodIdentifiers"],
         "runtimeCodeHash": "0x" + keccak(masked(bytes.fromhex(runtime["object"]), ranges)).hex(),
-        "storageLayout": output["storageLayout"],
+        "storageLayout": numbered_anew(output["storageLayout"]),
     }
+
+
+def numbered_anew(layout: dict[str, Any]) -> dict[str, Any]:
+    """A storage layout without the numbers of syntax nodes: those move when a comment anywhere does."""
+    places = [{name: told for name, told in place.items() if name != "astId"} for place in layout["storage"]]
+    types = {
+        name: {**told, "members": [{key: each[key] for key in each if key != "astId"} for each in told["members"]]}
+        if "members" in told
+        else told
+        for name, told in (layout["types"] or {}).items()
+    }
+    text = json.dumps({"storage": places, "types": types})
+    order = {number: str(place) for place, number in enumerate(dict.fromkeys(re.findall(r"\)(\d+)_", text)))}
+    found: dict[str, Any] = json.loads(re.sub(r"\)(\d+)_", lambda match: f"){order[match[1]]}_", text))
+    return found
 
 
 def masked(code: bytes, ranges: list[dict[str, int]]) -> bytes:
@@ -156,12 +281,12 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if an artifact differs")
     check: bool = parser.parse_args().check
     try:
-        artifacts = compile_contracts()
+        contracts = compile_contracts()
     except CompileError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     texts = {
-        f"{name}.json": json.dumps(content, indent=1, sort_keys=True) + "\n" for name, content in artifacts.items()
+        f"{name}.json": json.dumps(content, indent=1, sort_keys=True) + "\n" for name, content in contracts.items()
     }
     stale = differing(texts)
     if check:

@@ -122,10 +122,10 @@ def stage(name: str) -> Iterator[None]:
     print(f"{back}  ✓ {name}  {time.monotonic() - start_s:.1f} s", file=sys.stderr, flush=True)
 
 
-def make_venv() -> None:
+def make_venv(folder: Path = VENV) -> None:
     """An empty environment, in place of a half-made one."""
     base = getattr(sys, "_base_executable", None) or sys.executable
-    if not run([base, "-m", "venv", "--clear", VENV]):
+    if not run([base, "-m", "venv", "--clear", folder]):
         raise SetupFailed(
             "Python could not make a virtual environment: on Debian, `apt install python3-venv` brings it"
         )
@@ -178,14 +178,14 @@ def uv_environment() -> dict[str, str]:
     return {name: value for name, value in words.items() if value and name not in os.environ}
 
 
-def install(lock: Path) -> None:
-    """Install what a lock names, by hash: with uv, else with pip."""
+def install(lock: Path, python: Path = PYTHON) -> None:
+    """Install what a lock names, by hash, for a Python: with uv, else with pip."""
     uv = VENV / "bin" / "uv"
     if uv.exists():
-        command: list[str | Path] = [uv, "pip", "install", "--python", PYTHON, "--require-hashes", "-r", lock]
+        command: list[str | Path] = [uv, "pip", "install", "--python", python, "--require-hashes", "-r", lock]
         if run(command, env=uv_environment()):
             return
-    if not run([PYTHON, "-m", "pip", "install", "--require-hashes", "-r", lock]):
+    if not run([python, "-m", "pip", "install", "--require-hashes", "-r", lock]):
         raise SetupFailed("the Python packages could not be installed: does `pip download rich` work on this machine?")
 
 
@@ -257,7 +257,7 @@ def set_up_node() -> None:
     if node_folder() is None:
         with stage("Node.js, which this machine lacks"):
             install(NODE_LOCK)
-    with stage("npm packages: compiler, OpenZeppelin, anvil"):
+    with stage("npm packages: compiler, OpenZeppelin, anvil, forge"):
         install_npm_packages()
     write_stamp(NODE_STAMP, wanted)
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 // npm's Solidity compiler behind the two options of the native one that py-solc-x uses.
 // usage: solc_shim.js --version | --standard-json --base-path DIR   (input on stdin, bare JSON on stdout)
+// Beyond the native one, it answers a list of inputs with the list of outputs, each compiled by itself.
 "use strict";
 const fs = require("fs");
 const path = require("path");
@@ -23,7 +24,10 @@ function read(unit) {
 if (options.includes("--version")) {
   fs.writeSync(1, `Version: ${solc.version()}\n`);
 } else if (options.includes("--standard-json") && options.includes("--base-path")) {
-  process.stdout.write(solc.compile(fs.readFileSync(0, "utf8"), { import: read }));
+  const given = fs.readFileSync(0, "utf8");
+  const compile = (input) => solc.compile(input, { import: read });
+  const list = given.startsWith("[") && JSON.parse(given).map((input) => compile(JSON.stringify(input)));
+  process.stdout.write(list ? `[${list.join()}]` : compile(given));
 } else {
   fs.writeSync(2, "usage: solc_shim.js --version | --standard-json --base-path DIR\n");
   process.exitCode = 2;

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from web3 import Web3
 from web3.contract import Contract
 from web3.types import RPCEndpoint
 
-from tests.contracts.onchain import ROOT, create
+from tests.contracts.onchain import ROOT, arguments, ask_node, create
 
 BOOT_TIMEOUT_S = 20
 
@@ -48,47 +49,45 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web3]:
 
 @pytest.fixture(scope="session")
 def created(node: Web3) -> dict[str, Contract]:
-    """One token and one factory, both administered by the first account; every test finds them untouched."""
+    """An authority, a token under it and a factory, all the first account's; every test finds them untouched."""
     admin = node.eth.accounts[0]
+    authority = create(node, "IssuerAuthority", *arguments("IssuerAuthority", "", admin=admin))
     return {
-        "AssetToken": create(node, "AssetToken", "Harbour House", "HARB", 6, admin),
+        "IssuerAuthority": authority,
         "AssetFactory": create(node, "AssetFactory", admin),
+        "AssetToken": create(node, "AssetToken", *arguments("AssetToken", authority.address)),
     }
+
+
+@contextmanager
+def undone(node: Web3) -> Iterator[Web3]:
+    """The node; what is mined meanwhile is undone."""
+    taken = ask_node(node, "evm_snapshot")
+    yield node
+    assert ask_node(node, "evm_revert", taken)
 
 
 @pytest.fixture
 def chain(node: Web3, created: dict[str, Contract]) -> Iterator[Web3]:
     """The node with the contracts created; what the test mines is undone."""
-    taken = node.provider.make_request(RPCEndpoint("evm_snapshot"), [])["result"]
-    yield node
-    assert node.provider.make_request(RPCEndpoint("evm_revert"), [taken])["result"]
+    with undone(node) as chain:
+        yield chain
 
 
 @pytest.fixture
-def accounts(chain: Web3) -> list[str]:
-    """Accounts that anvil holds the keys and ether of."""
-    return list(chain.eth.accounts)
+def admin(chain: Web3) -> str:
+    """The account that has every role."""
+    return str(chain.eth.accounts[0])
 
 
 @pytest.fixture
-def admin(accounts: list[str]) -> str:
-    return accounts[0]
+def holder(chain: Web3) -> str:
+    return str(list(chain.eth.accounts)[1])
 
 
 @pytest.fixture
-def holder(accounts: list[str]) -> str:
-    return accounts[1]
-
-
-@pytest.fixture
-def recipient(accounts: list[str]) -> str:
-    return accounts[2]
-
-
-@pytest.fixture
-def stranger(accounts: list[str]) -> str:
-    """An account without any role or balance, which can pay for gas."""
-    return accounts[3]
+def authority(chain: Web3, created: dict[str, Contract]) -> Contract:
+    return created["IssuerAuthority"]
 
 
 @pytest.fixture

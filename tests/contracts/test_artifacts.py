@@ -3,13 +3,15 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from web3 import Web3
 from web3.contract import Contract
+from web3.logs import DISCARD
 
 from scripts import compile as compiling
-from tests.contracts.onchain import ARTIFACTS, ROOT, artifact, contract_at, init_code, operation, send
+from tests.contracts.onchain import ARTIFACTS, CONTRACTS, ROOT, arguments, artifact, create, deploy, operation, send
 
 
 def masked_hash(code: bytes, name: str) -> str:
@@ -20,24 +22,36 @@ def masked_hash(code: bytes, name: str) -> str:
     return Web3.keccak(bytes(cleared)).to_0x_hex()
 
 
-@pytest.mark.parametrize(
-    ("name", "decimals"), [("Harbour House", 0), ("Harbour House, 12 Quay Street, Series A preferred units", 18)]
-)
-def test_a_deployed_token_is_what_the_sources_say(
-    chain: Web3, factory: Contract, admin: str, name: str, decimals: int
+def stored(chain: Web3, contract: Contract, name: str, label: str, kind: str, key: Any) -> int:
+    """An entry of a mapping, read where the storage layout says that it is."""
+    layout = artifact(name)["storageLayout"]["storage"]
+    slot = next(int(variable["slot"]) for variable in layout if variable["label"] == label)
+    place = Web3.keccak(chain.codec.encode([kind, "uint256"], [key, slot]))
+    return int.from_bytes(chain.eth.get_storage_at(contract.address, int.from_bytes(place, "big")), "big")
+
+
+@pytest.mark.parametrize("name", CONTRACTS)
+def test_a_deployed_contract_is_what_the_sources_say(
+    chain: Web3, factory: Contract, authority: Contract, admin: str, name: str
 ) -> None:
-    code = init_code(chain, name, "HARB", decimals, admin)
-    salt = operation()
-    address = factory.functions.predict(salt, Web3.keccak(code)).call()
-    send(factory.functions.deploy(salt, code), sender=admin)
-    deployed = bytes(chain.eth.get_code(contract_at(chain, "AssetToken", address).address))
-    assert masked_hash(deployed, "AssetToken") == artifact("AssetToken")["runtimeCodeHash"]
+    votes = create(chain, "GovernanceToken", *arguments("GovernanceToken", authority.address))
+    given = arguments(name, authority.address, admin=admin, votes=votes.address)
+    made, mined = deploy(factory, name, *given, salt=operation())
+    deployed = bytes(chain.eth.get_code(made.address))
+    assert masked_hash(deployed, name) == artifact(name)["runtimeCodeHash"]
     assert deployed != b""
+    (told,) = factory.events.Deployed().process_receipt(mined, errors=DISCARD)
+    assert (told["args"]["token"], told["args"]["kind"].rstrip(b"\0").decode()) == (made.address, name)
 
 
-def test_a_deployed_factory_is_what_the_sources_say(chain: Web3, factory: Contract) -> None:
-    deployed = bytes(chain.eth.get_code(factory.address))
-    assert masked_hash(deployed, "AssetFactory") == artifact("AssetFactory")["runtimeCodeHash"]
+@pytest.mark.parametrize("decimals", [0, 18])
+def test_terms_of_any_length_change_no_code(chain: Web3, factory: Contract, authority: Contract, decimals: int) -> None:
+    called = "Harbour House, 12 Quay Street, Series A preferred units"
+    for name in ("AssetToken", "AssetTokenHistory", "DeedToken", "GovernanceToken", "UtilityToken"):
+        given = arguments(name, authority.address, called=called, decimals=decimals, soulbound=True)
+        made, _ = deploy(factory, name, *given, salt=operation())
+        assert masked_hash(bytes(chain.eth.get_code(made.address)), name) == artifact(name)["runtimeCodeHash"]
+        assert made.functions.name().call() == called
 
 
 def test_an_altered_byte_changes_the_code_hash(chain: Web3, token: Contract) -> None:
@@ -46,12 +60,19 @@ def test_an_altered_byte_changes_the_code_hash(chain: Web3, token: Contract) -> 
     assert masked_hash(bytes(deployed), "AssetToken") != artifact("AssetToken")["runtimeCodeHash"]
 
 
-def test_the_storage_layout_finds_a_balance(chain: Web3, token: Contract, admin: str, holder: str) -> None:
+@pytest.mark.parametrize("name", ["AssetToken", "AssetTokenHistory", "UtilityToken", "GovernanceToken"])
+def test_the_storage_layout_finds_a_balance(
+    chain: Web3, authority: Contract, admin: str, holder: str, name: str
+) -> None:
+    token = create(chain, name, *arguments(name, authority.address))
     send(token.functions.mint(holder, 77, operation()), sender=admin)
-    layout = artifact("AssetToken")["storageLayout"]["storage"]
-    slot = next(int(variable["slot"]) for variable in layout if variable["label"] == "_balances")
-    place = Web3.keccak(chain.codec.encode(["address", "uint256"], [holder, slot]))
-    assert int.from_bytes(chain.eth.get_storage_at(token.address, int.from_bytes(place, "big")), "big") == 77
+    assert stored(chain, token, name, "_balances", "address", holder) == 77
+
+
+def test_the_storage_layout_finds_a_deeds_holder(chain: Web3, authority: Contract, admin: str, holder: str) -> None:
+    deeds = create(chain, "DeedToken", *arguments("DeedToken", authority.address))
+    send(deeds.functions.mintDeed(holder, 7, "", bytes(32), operation()), sender=admin)
+    assert stored(chain, deeds, "DeedToken", "_owners", "uint256", 7) == int(holder, 16)
 
 
 def test_the_artifacts_are_those_of_the_sources() -> None:
@@ -104,4 +125,4 @@ def test_a_wrong_source_is_named(tmp_path: Path) -> None:
         "// SPDX-License-Identifier: Apache-2.0\npragma solidity ^0.8.27;\ncontract Broken { uint256 x = y; }\n"
     )
     with pytest.raises(compiling.CompileError, match=r"(?s)Broken\.sol does not compile:.*Undeclared identifier"):
-        compiling.artifact(source, compiling.compiler(), compiling.SOLC_VERSION)
+        compiling.artifacts([source], compiling.compiler())

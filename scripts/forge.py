@@ -1,0 +1,53 @@
+"""Run `forge test` over contracts/test; what is given on the command line goes to forge.
+
+Forge finds npm's compiler through contracts/foundry.toml; what it builds and keeps is in .local/forge.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from scripts import compile as compiling
+
+THREADS = "2"
+"""Fixed, as each thread draws a share of the fuzzed cases: another number is other cases, whatever the seed."""
+
+
+class ForgeMissing(Exception):
+    """There is no forge on this machine; the message says what to do."""
+
+
+def forge_path() -> Path:
+    """The forge binary: the npm package's own (its launcher needs install scripts), else the one on PATH.
+
+    Raises:
+        ForgeMissing: there is neither.
+    """
+    pinned = sorted((compiling.CONTRACTS / "node_modules/@foundry-rs").glob("forge-*/bin/forge"))
+    if pinned:
+        return pinned[0]
+    found = shutil.which("forge")
+    if found is None:
+        raise ForgeMissing("forge is not installed: run `python3 scripts/setup.py`")
+    return Path(found)
+
+
+def main() -> int:
+    """Run forge; the exit status is its own, or 1 where it cannot run."""
+    try:
+        compiling.npm_compiler()  # is there, with Node.js on PATH
+        command = [str(forge_path()), "test", *sys.argv[1:]]
+    except (ForgeMissing, compiling.CompileError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    environment = {**os.environ, "RAYON_NUM_THREADS": THREADS}
+    return subprocess.run(command, cwd=compiling.CONTRACTS, env=environment, check=False).returncode
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
