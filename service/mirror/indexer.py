@@ -5,50 +5,23 @@ how much happened in its blocks.
 """
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from itertools import pairwise, takewhile
-from typing import Any
 
-from sqlalchemy import (
-    ARRAY,
-    BigInteger,
-    String,
-    Table,
-    and_,
-    cast,
-    column,
-    exists,
-    func,
-    literal,
-    select,
-    update,
-)
+from sqlalchemy import func
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from service.chain import contracts
+from service.chain import events
 from service.chain.node import NodeRefused
 from service.chain.reader import Block, Chain, Head, Log
 from service.chain.reasons import Reason
 from service.db import Database, ReadConnection
 from service.mirror import projections
-from service.mirror.projections import Deployment, Range, Transfers
-from service.mirror.tables import (
-    BLOCKS,
-    CONTRACTS,
-    DEPLOYMENTS,
-    EVENTS,
-    HEADS,
-    HOLDINGS,
-    PAUSES,
-    RANGED,
-    SUPPLIES,
-    TRANSFERS,
-    ranged_key,
-    ranged_state,
-)
+from service.mirror.apply import Happened, apply, undo
+from service.mirror.tables import HEADS
 from service.telemetry import logger
 from service.workers import Lease
 
@@ -57,11 +30,6 @@ ADDRESSES_MAX = 500
 
 HEAD_AGE_MAX = timedelta(seconds=1)
 """The node's unchanged head is written again after this, so that readers see the indexer alive."""
-
-TOPICS = (contracts.TRANSFER, contracts.PAUSED, contracts.UNPAUSED, contracts.DEPLOYED)
-
-Columns = dict[str, Sequence[Any]]
-"""Values by column name, each as long as the others."""
 
 
 class Inconsistent(Exception):
@@ -77,26 +45,6 @@ class _Mirrored:
     head: tuple[int, int] | None  # head and final number, as last written
     head_fresh: bool
     followed: frozenset[bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class _Events:
-    """What a run of blocks did to the factory and the contracts we follow."""
-
-    deployments: list[Deployment]
-    transfers: Transfers
-    pauses: dict[tuple[bytes], dict[int, bool]]
-
-    @property
-    def contracts(self) -> set[bytes]:
-        return {
-            *(each.contract for each in self.deployments),
-            *self.transfers.contracts,
-            *(contract for (contract,) in self.pauses),
-        }
-
-    def __len__(self) -> int:
-        return len(self.deployments) + len(self.transfers) + len(self.pauses)
 
 
 async def converge(
@@ -129,11 +77,11 @@ async def converge(
         if not new:
             await _record_idle_head(db, lease, chain_id=chain_id, mirrored=mirrored, head=head)
             return 0
-        new, events = await _events(chain, new, factory=factory, followed=mirrored.followed)
+        new, happened = await _happened(chain, new, factory=factory, followed=mirrored.followed)
     except Inconsistent as error:
         logger().warning("node_inconsistent", reason=str(error), tip_number=mirrored.tip_number)
         return 0
-    await _apply(db, lease, chain_id=chain_id, head=head, blocks=new, events=events)
+    await _apply(db, lease, chain_id=chain_id, head=head, blocks=new, happened=happened)
     return len(new)
 
 
@@ -194,26 +142,31 @@ def _linked(batch: Sequence[Block]) -> list[Block]:
     return [block for _, block in takewhile(lambda pair: pair[1].parent_hash == pair[0].hash, pairwise(batch))]
 
 
-async def _events(
+async def _happened(
     chain: Chain, blocks: list[Block], *, factory: bytes, followed: frozenset[bytes]
-) -> tuple[list[Block], _Events]:
+) -> tuple[list[Block], Happened]:
     """What happened in the blocks, or in their first part where the node refuses so long a range."""
     try:
         logs = await _logs(chain, blocks, [factory, *sorted(followed - {factory})])
         deployments = projections.decode_deployments(logs, factory=factory)
         fresh = {each.contract for each in deployments} - followed - {factory}
         # A contract acts from its first block on, which is one of these.
-        logs += await _logs(chain, blocks, sorted(fresh))
+        of_fresh = await _logs(chain, blocks, sorted(fresh))
+        timelocks = projections.decode_timelocks(of_fresh, deployments, known={factory, *followed, *fresh})
+        since = {each.contract: each.block_number for each in timelocks}
+        of_timelocks = await _logs(chain, blocks, sorted(since))
     except NodeRefused as refused:
         if refused.reason is Reason.BLOCK_UNKNOWN:
             raise Inconsistent("the node no longer has the blocks it showed") from refused
         if refused.reason is not Reason.RANGE_TOO_LARGE or len(blocks) == 1:
             raise
-        return await _events(chain, blocks[: len(blocks) // 2], factory=factory, followed=followed)
-    everyone = followed | fresh
+        return await _happened(chain, blocks[: len(blocks) // 2], factory=factory, followed=followed)
+    # However the blocks are cut into steps, an address that was there before is followed from the same block on.
+    logs += of_fresh + [log for log in of_timelocks if log.block_number >= since[log.address]]
+    everyone = followed | fresh | since.keys()
     transfers = projections.decode_transfers(logs, followed=everyone)
-    pauses = projections.closing_pauses(logs, followed=everyone)
-    return blocks, _Events(deployments, transfers, pauses)
+    others = projections.decode_others(logs, followed=everyone)
+    return blocks, Happened([*deployments, *timelocks], transfers, others)
 
 
 async def _logs(chain: Chain, blocks: Sequence[Block], addresses: Sequence[bytes]) -> list[Log]:
@@ -226,7 +179,9 @@ async def _logs(chain: Chain, blocks: Sequence[Block], addresses: Sequence[bytes
     hashes = {block.number: block.hash for block in blocks}
     for start in range(0, len(addresses), ADDRESSES_MAX):
         asked = addresses[start : start + ADDRESSES_MAX]
-        logs, closing = await chain.logs(first=blocks[0].number, last=blocks[-1].number, addresses=asked, topics=TOPICS)
+        logs, closing = await chain.logs(
+            first=blocks[0].number, last=blocks[-1].number, addresses=asked, topics=events.known().topics
+        )
         if closing.hash != blocks[-1].hash:
             raise Inconsistent("the chain changed between headers and logs")
         if any(hashes.get(log.block_number) != log.block_hash for log in logs):
@@ -260,50 +215,18 @@ async def _undo_tip(db: Database, lease: Lease, *, chain_id: int, mirrored: _Mir
         log.error("reorganised_below_final", final_number=final_before)
 
 
-async def undo(session: AsyncSession, *, number: int, block_hash: bytes) -> None:
-    """Take the mirror's newest block off: its rows stay, no longer canonical, and what they replaced holds again."""
-    await session.execute(
-        update(BLOCKS).where(BLOCKS.c.hash == block_hash).values(canonical=False, undone_at=func.clock_timestamp())
-    )
-    for table in EVENTS:
-        await session.execute(update(table).where(table.c.block_hash == block_hash).values(canonical=False))
-    for table in RANGED:
-        begun = table.alias("begun")
-        here = and_(begun.c.from_block == number, begun.c.block_hash == block_hash)
-        await session.execute(
-            update(table).where(table.c.from_block == number, table.c.block_hash == block_hash).values(canonical=False)
-        )
-        same = [table.c[name] == begun.c[name] for name in ranged_key(table)]
-        await session.execute(
-            update(table).where(table.c.to_block == number, table.c.canonical, here, *same).values(to_block=None)
-        )
-
-
 async def _apply(
-    db: Database, lease: Lease, *, chain_id: int, head: Head, blocks: Sequence[Block], events: _Events
+    db: Database, lease: Lease, *, chain_id: int, head: Head, blocks: Sequence[Block], happened: Happened
 ) -> None:
     began = time.perf_counter()
-    holdings = projections.net_holdings(events.transfers)
-    supplies = projections.net_supplies(events.transfers)
-    hashes = {block.number: block.hash for block in blocks}
     async with db.transaction() as session:
         await lease.hold(session)
-        await _write_blocks(session, chain_id, blocks)
-        if len(events):
-            await _write_contracts(session, chain_id, events.deployments)
-            ids = await _contract_ids(session, chain_id, events.contracts)
-            await _write_deployments(session, ids, events.deployments)
-            await _write_transfers(session, ids, events.transfers)
-            await _write_amounts(session, HOLDINGS, ids, hashes, holdings)
-            await _write_amounts(session, SUPPLIES, ids, hashes, supplies)
-            paused = await _opening(session, PAUSES, ids, events.pauses)
-            found = projections.ranges(paused, events.pauses, unset=False)
-            await _write_ranges(session, PAUSES, ids, hashes, found)
+        await apply(session, chain_id=chain_id, blocks=blocks, happened=happened)
         await _record_head(session, chain_id, head.tip.number, head.final_number)
     logger().info(
         "blocks_applied",
         blocks=len(blocks),
-        events=len(events),
+        events=len(happened),
         tip_number=blocks[-1].number,
         head_number=head.tip.number,
         duration_ms=round((time.perf_counter() - began) * 1000),
@@ -323,155 +246,3 @@ async def _record_head(session: AsyncSession, chain_id: int, head_number: int, f
     await session.execute(
         insert(HEADS).values(chain_id=chain_id, **said).on_conflict_do_update(index_elements=["chain_id"], set_=said)
     )
-
-
-async def _write_blocks(session: AsyncSession, chain_id: int, blocks: Sequence[Block]) -> None:
-    columns: Columns = {
-        "hash": [block.hash for block in blocks],
-        "number": [block.number for block in blocks],
-        "parent_hash": [block.parent_hash for block in blocks],
-        "timestamp": [datetime.fromtimestamp(block.timestamp, UTC) for block in blocks],
-    }
-    await _upsert(session, BLOCKS, columns, {"chain_id": chain_id, "canonical": True}, undone_at=None)
-
-
-async def _write_contracts(session: AsyncSession, chain_id: int, deployments: Sequence[Deployment]) -> None:
-    given = _rows(CONTRACTS, {"address": sorted({each.contract for each in deployments})})
-    # Not ON CONFLICT: that spends a number of the identity for each row it then leaves alone.
-    known = exists().where(CONTRACTS.c.chain_id == chain_id, CONTRACTS.c.address == given.c.address)
-    fresh = select(literal(chain_id, BigInteger), given.c.address).where(~known)
-    await session.execute(insert(CONTRACTS).from_select(["chain_id", "address"], fresh))
-
-
-async def _contract_ids(session: AsyncSession, chain_id: int, addresses: set[bytes]) -> dict[bytes, int]:
-    given = _rows(CONTRACTS, {"address": sorted(addresses)})
-    found = await session.execute(
-        select(CONTRACTS.c.address, CONTRACTS.c.id)
-        .join(given, given.c.address == CONTRACTS.c.address)
-        .where(CONTRACTS.c.chain_id == chain_id)
-    )
-    return dict(found.all())
-
-
-async def _write_deployments(
-    session: AsyncSession, ids: Mapping[bytes, int], deployments: Sequence[Deployment]
-) -> None:
-    columns: Columns = {
-        "contract_id": [ids[each.contract] for each in deployments],
-        "block_hash": [each.block_hash for each in deployments],
-        "block_number": [each.block_number for each in deployments],
-        "salt": [each.salt for each in deployments],
-        "operator": [each.operator for each in deployments],
-    }
-    await _upsert(session, DEPLOYMENTS, columns, {"canonical": True})
-
-
-async def _write_transfers(session: AsyncSession, ids: Mapping[bytes, int], transfers: Transfers) -> None:
-    columns: Columns = {
-        "block_hash": transfers.block_hashes,
-        "log_index": transfers.log_indexes,
-        "contract_id": [ids[contract] for contract in transfers.contracts],
-        "block_number": transfers.block_numbers,
-        "transaction_hash": transfers.transaction_hashes,
-        "sender": transfers.senders,
-        "recipient": transfers.recipients,
-        "amount": transfers.amounts,
-    }
-    await _upsert(session, TRANSFERS, columns, {"canonical": True})
-
-
-async def _write_amounts(
-    session: AsyncSession,
-    table: Table,
-    ids: Mapping[bytes, int],
-    hashes: Mapping[int, bytes],
-    deltas: Mapping[Any, Mapping[int, int]],
-) -> None:
-    opening = await _opening(session, table, ids, deltas)
-    closings = projections.closing_amounts(opening, deltas)
-    await _write_ranges(session, table, ids, hashes, projections.ranges(opening, closings, unset=0))
-
-
-async def _opening(
-    session: AsyncSession, table: Table, ids: Mapping[bytes, int], keys: Iterable[tuple[bytes, ...]]
-) -> dict[Any, Any]:
-    """The open state of each key that has one, in one question."""
-    asked = {(ids[key[0]], *key[1:]): key for key in keys}
-    names = ranged_key(table)
-    touched = _rows(table, {name: [key[i] for key in asked] for i, name in enumerate(names)})
-    found = await session.execute(
-        select(*(table.c[name] for name in names), table.c[ranged_state(table)])
-        .join(touched, and_(*(touched.c[name] == table.c[name] for name in names)))
-        .where(table.c.to_block.is_(None), table.c.canonical)
-    )
-    return {asked[tuple(key)]: state for *key, state in found}
-
-
-async def _write_ranges(
-    session: AsyncSession,
-    table: Table,
-    ids: Mapping[bytes, int],
-    hashes: Mapping[int, bytes],
-    found: Sequence[Range[Any, Any]],
-) -> None:
-    """Close what each key had open at its first change, then begin its new ranges."""
-    names = ranged_key(table)
-    keys: Columns = {
-        name: [ids[each.key[0]] if i == 0 else each.key[i] for each in found] for i, name in enumerate(names)
-    }
-    columns: Columns = {
-        **keys,
-        "from_block": [each.from_block for each in found],
-        "to_block": [each.to_block for each in found],
-        "block_hash": [hashes[each.from_block] for each in found],
-        ranged_state(table): [each.state for each in found],
-    }
-    begun = _rows(table, {name: columns[name] for name in (*names, "from_block")})
-    first = (
-        select(*(begun.c[name] for name in names), func.min(begun.c.from_block).label("from_block"))
-        .group_by(*(begun.c[name] for name in names))
-        .subquery("first")
-    )
-    await session.execute(
-        update(table)
-        .where(table.c.to_block.is_(None), table.c.canonical, *(table.c[name] == first.c[name] for name in names))
-        .values(to_block=first.c.from_block)
-    )
-    await _upsert(session, table, columns, {"canonical": True}, "to_block")
-
-
-async def _upsert(
-    session: AsyncSession,
-    table: Table,
-    columns: Columns,
-    same: Mapping[str, Any],
-    *again: str,
-    **reset: Any,
-) -> None:
-    """Insert rows; those that were shown before and undone become canonical again, with fresh `again` columns."""
-    rows = _rows(table, columns)
-    constants = [literal(value, table.c[name].type) for name, value in same.items()]
-    statement = insert(table).from_select([*columns, *same], select(*rows.c, *constants))
-    fresh = {name: statement.excluded[name] for name in again}
-    key = [column.name for column in table.primary_key]
-    await session.execute(
-        statement.on_conflict_do_update(index_elements=key, set_={"canonical": True, **fresh, **reset})
-    )
-
-
-def _rows(table: Table, columns: Columns) -> Any:
-    """Columns of values as rows beside the tables: one statement and one parameter a column, however many rows."""
-    arrays = [cast(literal(_array(values), String), ARRAY(table.c[name].type)) for name, values in columns.items()]
-    typed = [column(name, table.c[name].type) for name in columns]
-    return func.unnest(*arrays).table_valued(*typed, name="given").render_derived()
-
-
-def _array(values: Sequence[Any]) -> str:
-    """A Postgres array literal: written at once, since the driver's own takes several times as long."""
-    return "{" + ",".join(map(_element, values)) + "}"
-
-
-def _element(value: Any) -> str:
-    if isinstance(value, bytes):
-        return f'"\\\\x{value.hex()}"'
-    return "NULL" if value is None else str(value)

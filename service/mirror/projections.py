@@ -1,18 +1,23 @@
 """From events to state: pure arithmetic on what one step read, with no I/O.
 
-Amounts are base units. A key names whose state it is: (contract,) for a supply or a pause, (contract, account) for
-a holding.
+Amounts are base units; a deed is an amount of 1. A key names whose state it is: (contract,) for a supply or a pause,
+(contract, account) for a holding, (contract, deed) for a title.
 """
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from service.addresses import ZERO
 from service.amounts import AMOUNT_MAX
 from service.chain import contracts
+from service.chain.events import Event, decode_event
 from service.chain.reader import Log
+
+TIMELOCK_CHANGE = "TimelockChange(address,address)"
+TIMELOCK = "TimelockController"
+UNKNOWN_KIND = "unknown"
 
 Key = TypeVar("Key", bound=Hashable)
 State = TypeVar("State")
@@ -24,13 +29,15 @@ class ImpossibleAmount(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """The factory's `Deployed` event."""
+    """The factory's `Deployed` event, or what stands for it where a deployed contract made another."""
 
     contract: bytes
     block_number: int
     block_hash: bytes
+    transaction_hash: bytes
     salt: bytes
     operator: bytes
+    kind: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +52,12 @@ class Transfers:
     senders: list[bytes]
     recipients: list[bytes]
     amounts: list[int]
+    deed_ids: list[int | None]
+
+    @property
+    def deeds(self) -> bool:
+        """Whether any of them moved a deed."""
+        return any(deed_id is not None for deed_id in self.deed_ids)
 
     def moves(self) -> Iterator[tuple[bytes, int, bytes, bytes, int]]:
         """Contract, block number, sender, recipient and amount of each."""
@@ -67,23 +80,61 @@ class Range(Generic[Key, State]):
 def decode_deployments(logs: Iterable[Log], *, factory: bytes) -> list[Deployment]:
     """What the factory deployed; the same event from any other address means nothing."""
     return [
-        Deployment(log.topics[1][12:], log.block_number, log.block_hash, log.topics[2], log.topics[3][12:])
+        Deployment(
+            contract=log.topics[1][12:],
+            block_number=log.block_number,
+            block_hash=log.block_hash,
+            transaction_hash=log.transaction_hash,
+            salt=log.topics[2],
+            operator=log.topics[3][12:],
+            kind=_kind(log.data[32:]),
+        )
         for log in logs
-        if log.address == factory and log.topics[0] == contracts.DEPLOYED and len(log.topics) == 4
+        if log.address == factory
+        and log.topics[0] == contracts.DEPLOYED
+        and len(log.topics) == 4
+        and len(log.data) == 64
     ]
 
 
-def decode_transfers(logs: Iterable[Log], *, followed: frozenset[bytes]) -> Transfers:
-    """The ERC-20 transfers of the followed contracts.
+def _kind(name: bytes) -> str:
+    text = name.strip(b"\0").decode("latin-1")
+    return text if text.isascii() and text.isprintable() and text else UNKNOWN_KIND
 
-    ERC-721 has an event of the same signature with a fourth topic; those move deeds, not amounts, and are left out.
+
+def decode_timelocks(logs: Iterable[Log], deployments: Iterable[Deployment], *, known: set[bytes]) -> list[Deployment]:
+    """The timelocks that governors made in their constructors.
+
+    Only a governor's own deployment is believed: a later vote may name any address, another issuer's token or a
+    stranger's contract, as its timelock, and would so decide what the mirror follows.
+
+    Args:
+        known: contracts that are followed anyway.
+    """
+    governors = {(each.contract, each.transaction_hash): each for each in deployments}
+    found: dict[bytes, Deployment] = {}
+    for log in logs:
+        governor = governors.get((log.address, log.transaction_hash))
+        event = decode_event(log) if governor is not None else None
+        if governor is None or event is None or event.signature != TIMELOCK_CHANGE:
+            continue
+        timelock = bytes.fromhex(event.arguments["newTimelock"][2:])
+        if timelock not in known and timelock != ZERO:
+            made = replace(governor, contract=timelock, salt=bytes(32), operator=log.address, kind=TIMELOCK)
+            found.setdefault(timelock, made)
+    return list(found.values())
+
+
+def decode_transfers(logs: Iterable[Log], *, followed: frozenset[bytes]) -> Transfers:
+    """The transfers of the followed contracts.
+
+    ERC-20 tells an amount in its data; ERC-721 has an event of the same signature with the deed as a fourth topic.
     """
     found = [
         log
         for log in logs
         if log.topics[0] == contracts.TRANSFER
-        and len(log.topics) == 3
-        and len(log.data) == 32
+        and (len(log.topics), len(log.data)) in ((3, 32), (4, 0))
         and log.address in followed
     ]
     return Transfers(
@@ -94,16 +145,34 @@ def decode_transfers(logs: Iterable[Log], *, followed: frozenset[bytes]) -> Tran
         transaction_hashes=[log.transaction_hash for log in found],
         senders=[log.topics[1][12:] for log in found],
         recipients=[log.topics[2][12:] for log in found],
-        amounts=[int.from_bytes(log.data) for log in found],
+        amounts=[int.from_bytes(log.data) if log.data else 1 for log in found],
+        deed_ids=[None if log.data else int.from_bytes(log.topics[3]) for log in found],
     )
 
 
-def closing_pauses(logs: Iterable[Log], *, followed: frozenset[bytes]) -> dict[tuple[bytes], dict[int, bool]]:
+def decode_others(logs: Iterable[Log], *, followed: frozenset[bytes]) -> list[tuple[Log, Event]]:
+    """Every other event of the followed contracts; a log that is no event of ours is passed over."""
+    others = (log for log in logs if log.topics[0] != contracts.TRANSFER and log.address in followed)
+    read = ((log, decode_event(log)) for log in others)
+    return [(log, event) for log, event in read if event is not None]
+
+
+def closing_pauses(others: Iterable[tuple[Log, Event]]) -> dict[tuple[bytes], dict[int, bool]]:
     """Whether each contract was paused at the end of each block that paused or resumed it."""
     closings: dict[tuple[bytes], dict[int, bool]] = defaultdict(dict)
-    for log in logs:
-        if log.topics[0] in (contracts.PAUSED, contracts.UNPAUSED) and log.address in followed:
+    for log, _ in others:
+        if log.topics[0] in (contracts.PAUSED, contracts.UNPAUSED):
             closings[(log.address,)][log.block_number] = log.topics[0] == contracts.PAUSED
+    return dict(closings)
+
+
+def closing_titles(transfers: Transfers) -> dict[tuple[bytes, int], dict[int, bytes | None]]:
+    """Who held each deed at the end of each block that moved it; None where it was retired."""
+    closings: dict[tuple[bytes, int], dict[int, bytes | None]] = defaultdict(dict)
+    moves = zip(transfers.contracts, transfers.deed_ids, transfers.block_numbers, transfers.recipients, strict=True)
+    for contract, deed_id, block_number, recipient in moves:
+        if deed_id is not None:
+            closings[contract, deed_id][block_number] = recipient if recipient != ZERO else None
     return dict(closings)
 
 

@@ -65,11 +65,12 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """A contract that the factory deployed."""
+    """A contract that the factory deployed, or a governor's timelock. `kind` is what the deployer called it."""
 
     id: int
     address: bytes
     deployed_block: int
+    kind: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,7 @@ class HistoryEntry:
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """One movement of base units. Minting comes from the zero address, burning goes to it."""
+    """One movement. Minting comes from the zero address, burning goes to it. A deed is an amount of 1."""
 
     block_number: int
     block_hash: bytes
@@ -121,6 +122,7 @@ class Transfer:
     sender: bytes
     recipient: bytes
     amount: int
+    deed_id: int | None
 
 
 # The mirror as a whole
@@ -202,7 +204,7 @@ async def _tip(connection: ReadConnection, chain_id: int) -> int | None:
 # Contracts
 
 _DEPLOYED = """
-SELECT contracts.id, contracts.address, deployments.block_number
+SELECT contracts.id, contracts.address, deployments.block_number, deployments.kind
 FROM mirror.contracts JOIN mirror.deployments ON deployments.contract_id = contracts.id AND deployments.canonical
 WHERE contracts.chain_id = %(chain_id)s AND deployments.block_number <= %(block)s
 """
@@ -230,13 +232,33 @@ async def contracts_page(
     return [Contract(*row) for row in rows]
 
 
+async def contracts_of_kind(
+    connection: ReadConnection,
+    *,
+    chain_id: int,
+    kinds: Sequence[str],
+    block: int,
+    after: bytes | None,
+    count_max: int,
+) -> list[Contract]:
+    """Contracts of these kinds deployed by `block`, in address order."""
+    rows = await _all(
+        connection,
+        _DEPLOYED
+        + """AND deployments.kind = ANY(%(kinds)s) AND contracts.address > %(after)s
+        ORDER BY contracts.address LIMIT %(count_max)s""",
+        {"chain_id": chain_id, "kinds": list(kinds), "block": block, "after": after or b"", "count_max": count_max},
+    )
+    return [Contract(*row) for row in rows]
+
+
 async def contract_states(
     connection: ReadConnection, *, chain_id: int, addresses: Sequence[bytes], block: int
 ) -> dict[bytes, ContractState]:
     """Those of the contracts that the factory had deployed by `block`, by address, with their state then."""
     rows = await _all(
         connection,
-        """SELECT contracts.id, contracts.address, deployments.block_number,
+        """SELECT contracts.id, contracts.address, deployments.block_number, deployments.kind,
             coalesce((SELECT amount FROM mirror.supplies s WHERE s.contract_id = contracts.id
                 AND s.from_block <= %(block)s AND s.canonical ORDER BY s.from_block DESC LIMIT 1), 0),
             coalesce((SELECT paused FROM mirror.pauses p WHERE p.contract_id = contracts.id
@@ -411,7 +433,7 @@ async def history_page(
 TRANSFERS = """
 SELECT moved.block_number, moved.block_hash, (SELECT timestamp FROM mirror.blocks WHERE hash = moved.block_hash),
     moved.log_index, moved.transaction_hash, (SELECT address FROM mirror.contracts WHERE id = moved.contract_id),
-    moved.sender, moved.recipient, moved.amount
+    moved.sender, moved.recipient, moved.amount, moved.deed_id
 FROM (
     SELECT page.* FROM unnest(%(contract_ids)s::integer[]) AS wanted (id) CROSS JOIN LATERAL (
         SELECT * FROM mirror.transfers
@@ -427,7 +449,7 @@ ORDER BY moved.block_number DESC, moved.log_index DESC
 ACCOUNT_TRANSFERS = """
 SELECT moved.block_number, moved.block_hash, (SELECT timestamp FROM mirror.blocks WHERE hash = moved.block_hash),
     moved.log_index, moved.transaction_hash, (SELECT address FROM mirror.contracts WHERE id = moved.contract_id),
-    moved.sender, moved.recipient, moved.amount
+    moved.sender, moved.recipient, moved.amount, moved.deed_id
 FROM (
     SELECT page.* FROM unnest(%(contract_ids)s::integer[]) AS wanted (id) CROSS JOIN LATERAL (
         (SELECT * FROM mirror.transfers

@@ -12,6 +12,7 @@ from sqlalchemy import (
     Integer,
     PrimaryKeyConstraint,
     Table,
+    Text,
     func,
     text,
 )
@@ -65,7 +66,10 @@ class ContractRow(Base):
 
 
 class DeploymentRow(Base):
-    """The factory's `Deployed` event: from this block on, the contract is followed."""
+    """The factory's `Deployed` event, or a governor's word of its timelock: from this block on, it is followed.
+
+    `kind` is what the deployer called it, `unknown` where that is no printable text; it is told, not proven.
+    """
 
     __tablename__ = "deployments"
     __table_args__ = (
@@ -82,28 +86,30 @@ class DeploymentRow(Base):
     block_number: Mapped[int] = mapped_column(BigInteger)
     salt: Mapped[bytes]
     operator: Mapped[bytes]
+    kind: Mapped[str] = mapped_column(Text)
     canonical: Mapped[bool]
 
 
-def _newest_first(*columns: str) -> Index:
+def _newest_first(table: str, *columns: str) -> Index:
     key = (*columns, "block_number", "log_index")
-    return Index(f"transfers_{'_'.join(columns)}_idx", *key, postgresql_where=text("canonical"))
+    return Index(f"{table}_{'_'.join(columns)}_idx", *key, postgresql_where=text("canonical"))
 
 
 class TransferRow(Base):
-    """A `Transfer` event of a fungible contract. Minting comes from the zero address, burning goes to it."""
+    """A `Transfer` event. Minting comes from the zero address, burning goes to it. A deed is an amount of 1."""
 
     __tablename__ = "transfers"
     __table_args__ = (
         PrimaryKeyConstraint("block_hash", "log_index"),
-        _newest_first("contract_id"),
-        _newest_first("contract_id", "sender"),
-        _newest_first("contract_id", "recipient"),
+        _newest_first("transfers", "contract_id"),
+        _newest_first("transfers", "contract_id", "sender"),
+        _newest_first("transfers", "contract_id", "recipient"),
         _bytes_long("block_hash", 32),
         _bytes_long("transaction_hash", 32),
         _bytes_long("sender", 20),
         _bytes_long("recipient", 20),
         CheckConstraint("amount >= 0", name="amount"),
+        CheckConstraint("deed_id >= 0", name="deed_id"),
         {"schema": SCHEMA},
     )
 
@@ -116,6 +122,30 @@ class TransferRow(Base):
     recipient: Mapped[bytes]
     amount: Mapped[int] = mapped_column(Uint256)
     canonical: Mapped[bool]
+    deed_id: Mapped[int | None] = mapped_column(Uint256)
+
+
+class EventRow(Base):
+    """Any other event of a followed contract, as one of our ABIs reads it. Source: service.chain.events."""
+
+    __tablename__ = "events"
+    __table_args__ = (
+        PrimaryKeyConstraint("block_hash", "log_index"),
+        _newest_first("events", "contract_id"),
+        _newest_first("events", "contract_id", "name"),
+        _bytes_long("block_hash", 32),
+        _bytes_long("transaction_hash", 32),
+        {"schema": SCHEMA},
+    )
+
+    block_hash: Mapped[bytes]
+    log_index: Mapped[int] = mapped_column(Integer)
+    contract_id: Mapped[int] = mapped_column(Integer)
+    block_number: Mapped[int] = mapped_column(BigInteger)
+    transaction_hash: Mapped[bytes]
+    name: Mapped[str] = mapped_column(Text)
+    arguments: Mapped[dict[str, Any]]
+    canonical: Mapped[bool]
 
 
 class Ranged:
@@ -127,15 +157,17 @@ class Ranged:
     canonical: Mapped[bool]
 
 
-def _ranged(table: str, key: tuple[str, ...], state: str, *more: Any) -> tuple[Any, ...]:
+def _ranged(table: str, key: tuple[str, ...], state: str | None, *more: Any) -> tuple[Any, ...]:
+    """Key and indexes of a ranged table; `state` is carried in them, unless it may be too long for an index."""
     standing = text("to_block IS NULL AND canonical")
+    carried = [] if state is None else [state]
     return (
-        PrimaryKeyConstraint(*key, "from_block", "block_hash", postgresql_include=["to_block", state, "canonical"]),
+        PrimaryKeyConstraint(*key, "from_block", "block_hash", postgresql_include=["to_block", *carried, "canonical"]),
         Index(
             f"{table}_open_key",
             *key,
             unique=True,
-            postgresql_include=["from_block", state],
+            postgresql_include=["from_block", *carried],
             postgresql_where=standing,
         ),
         Index(None, "from_block"),
@@ -192,6 +224,51 @@ class PauseRow(Ranged, Base):
     paused: Mapped[bool]
 
 
+class TitleRow(Ranged, Base):
+    """Who held a deed; nobody once it is retired."""
+
+    __tablename__ = "titles"
+    __table_args__ = _ranged(
+        "titles",
+        ("contract_id", "deed_id"),
+        "holder",
+        Index(
+            "titles_holder_open_idx",
+            "contract_id",
+            "holder",
+            "deed_id",
+            postgresql_where=text("to_block IS NULL AND canonical AND holder IS NOT NULL"),
+        ),
+        Index(
+            "titles_holder_idx",
+            "contract_id",
+            "holder",
+            "deed_id",
+            "from_block",
+            postgresql_include=["to_block"],
+            postgresql_where=text("canonical AND holder IS NOT NULL"),
+        ),
+        _bytes_long("holder", 20),
+        CheckConstraint("deed_id >= 0", name="deed_id"),
+    )
+
+    contract_id: Mapped[int] = mapped_column(Integer)
+    deed_id: Mapped[int] = mapped_column(Uint256)
+    holder: Mapped[bytes | None]
+
+
+class StateRow(Ranged, Base):
+    """What the events left behind under one key of one aspect; null where that is nothing. Source: mirror.aspects."""
+
+    __tablename__ = "states"
+    __table_args__ = _ranged("states", ("contract_id", "aspect", "key"), None)
+
+    contract_id: Mapped[int] = mapped_column(Integer)
+    aspect: Mapped[str] = mapped_column(Text)
+    key: Mapped[bytes]
+    state: Mapped[dict[str, Any] | None]
+
+
 class HeadRow(Base):
     """What the node last said about a chain. `final_number` is -1 while no block is final."""
 
@@ -213,15 +290,14 @@ def table_of(row: type[Base]) -> Table:
     return cast(Table, row.__table__)
 
 
-BLOCKS, CONTRACTS, DEPLOYMENTS, TRANSFERS, HEADS = map(
-    table_of, (BlockRow, ContractRow, DeploymentRow, TransferRow, HeadRow)
-)
-HOLDINGS, SUPPLIES, PAUSES = map(table_of, (HoldingRow, SupplyRow, PauseRow))
+BLOCKS, CONTRACTS, HEADS = map(table_of, (BlockRow, ContractRow, HeadRow))
+DEPLOYMENTS, TRANSFERS, EVENT_LOG = map(table_of, (DeploymentRow, TransferRow, EventRow))
+HOLDINGS, SUPPLIES, PAUSES, TITLES, STATES = map(table_of, (HoldingRow, SupplyRow, PauseRow, TitleRow, StateRow))
 
-EVENTS = (DEPLOYMENTS, TRANSFERS)
+EVENTS = (DEPLOYMENTS, TRANSFERS, EVENT_LOG)
 """Tables of rows that belong to one block: undo takes back their canonical flag."""
 
-RANGED = (HOLDINGS, SUPPLIES, PAUSES)
+RANGED = (HOLDINGS, SUPPLIES, PAUSES, TITLES, STATES)
 """Tables of block ranges: undo takes back what a block began, and opens again what it closed."""
 
 

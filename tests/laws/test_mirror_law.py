@@ -39,6 +39,7 @@ class MirrorAgrees(RuleBasedStateMachine):
         self.chain_url = chain_url
         self.ledger = Ledger(chain_url)
         self.token = self.ledger.deploy()
+        self.deeds = self.ledger.deploy_deeds()
         self.endow()
         self.run(self.forget())
         self.run(self.start())
@@ -116,6 +117,28 @@ class MirrorAgrees(RuleBasedStateMachine):
             self.ledger.burn(self.token, accounts[sender], amount // 2)
             self.ledger.mint(self.token, accounts[recipient], amount)
 
+    @rule(holder=HOLDERS, amount=st.sampled_from([0, 1, 5, 2**256 - 1]))
+    def freeze(self, holder: int, amount: int) -> None:
+        self.balance(holder)
+        self.ledger.act("AssetToken", self.token, "setFrozenTokens", self.ledger.accounts[holder], amount)
+        self.ledger.act("AssetToken", self.token, "setFrozenTokens", self.ledger.accounts[holder], 0)
+        self.ledger.act("AssetToken", self.token, "setFrozenTokens", self.ledger.accounts[holder], amount // 2)
+
+    @rule(holder=HOLDERS)
+    def issue_a_deed(self, holder: int) -> None:
+        if self.ledger.rpc("eth_getCode", "0x" + self.deeds.hex(), "latest") == "0x":
+            self.deeds = self.ledger.deploy_deeds()
+        self.ledger.issue(self.deeds, self.ledger.accounts[holder])
+
+    @rule(holder=HOLDERS, newest=st.integers(0, 3))
+    def move_or_retire_a_deed(self, holder: int, newest: int) -> None:
+        for deeds, deed_id in self.ledger.deeds[-1 - newest :][:1]:
+            owner, to = self.ledger.owner(deeds, deed_id, self.ledger.height()), self.ledger.accounts[holder]
+            if owner == to:
+                self.ledger.act_once("DeedToken", deeds, "retire", deed_id, "")
+            elif owner is not None:
+                self.ledger.act("DeedToken", deeds, "forcedTransfer", owner, to, deed_id)
+
     @rule(depth=DEPTHS)
     def reorg(self, depth: int) -> None:
         self.above_the_factory(depth)
@@ -154,6 +177,12 @@ class MirrorAgrees(RuleBasedStateMachine):
         assert held == supply
 
     @invariant()
+    def a_deed_has_one_holder_or_none(self) -> None:
+        query = """SELECT deed_id FROM mirror.titles WHERE canonical AND to_block IS NULL
+        GROUP BY contract_id, deed_id HAVING count(*) > 1"""
+        assert self.run(self.mirror.rows(query)) == []
+
+    @invariant()
     def what_is_shown_of_a_living_block_is_true(self) -> None:
         tips = self.run(self.mirror.rows("SELECT number, hash FROM mirror.blocks WHERE canonical ORDER BY 1"))
         alive = [number for number, shown in tips if number <= self.ledger.height()]
@@ -162,9 +191,9 @@ class MirrorAgrees(RuleBasedStateMachine):
                 self.run(self.mirror.agrees(number))
 
 
-def test_the_mirror_agrees_with_the_chain(database_url: SecretStr, chain_url: str) -> None:
+def test_the_mirror_agrees_with_the_chain(database_url: SecretStr, own_chain_url: str) -> None:
     class Here(MirrorAgrees):
         def __init__(self) -> None:
-            super().__init__(database_url, chain_url)
+            super().__init__(database_url, own_chain_url)
 
     run_state_machine_as_test(Here, settings=FLOWS)

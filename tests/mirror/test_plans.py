@@ -8,7 +8,7 @@ import pytest
 from psycopg import sql
 from pydantic import SecretStr
 
-from service.mirror import queries
+from service.mirror import facts, queries
 
 ACCOUNTS = 2_000
 CHANGES = 10
@@ -28,6 +28,19 @@ INSERT INTO mirror.transfers
         substr(sha256((n % {ACCOUNTS})::text::bytea), 1, 20),
         substr(sha256((n % 97)::text::bytea), 1, 20), n, true
     FROM generate_series(1, {ACCOUNTS * CHANGES}) AS n;
+INSERT INTO mirror.events
+    SELECT sha256(n::text::bytea), 10 + n % 7, 1 + n % 2, n, sha256(n::text::bytea), 'Event' || n % 11, '{{}}', true
+    FROM generate_series(1, {ACCOUNTS * CHANGES}) AS n;
+INSERT INTO mirror.titles (contract_id, deed_id, holder, from_block, to_block, block_hash, canonical)
+    SELECT 1 + d % 2, d, substr(sha256(((d + c) % 97)::text::bytea), 1, 20), d + c * {ACCOUNTS},
+        CASE WHEN c < {CHANGES - 1} THEN d + (c + 1) * {ACCOUNTS} END,
+        sha256((d + c * {ACCOUNTS})::text::bytea), true
+    FROM generate_series(0, {ACCOUNTS - 1}) AS d, generate_series(0, {CHANGES - 1}) AS c;
+INSERT INTO mirror.states (contract_id, aspect, key, state, from_block, to_block, block_hash, canonical)
+    SELECT 1 + a % 2, 'aspect' || a % 3, sha256(a::text::bytea), '{{"amount": "1"}}', a + c * {ACCOUNTS},
+        CASE WHEN c < {CHANGES - 1} THEN a + (c + 1) * {ACCOUNTS} END,
+        sha256((a + c * {ACCOUNTS})::text::bytea), true
+    FROM generate_series(0, {ACCOUNTS - 1}) AS a, generate_series(0, {CHANGES - 1}) AS c;
 """
 
 GIVEN = {
@@ -36,6 +49,14 @@ GIVEN = {
     "account": bytes.fromhex("5feceb66ffc86f38d952786c6d696c79c2dbc239"),
     "block": ACCOUNTS * CHANGES // 2,
     "after": b"\x40",
+    "holder": bytes.fromhex("5feceb66ffc86f38d952786c6d696c79c2dbc239"),
+    "deed_id": 500,
+    "after_deed": 100,
+    "aspect": "aspect1",
+    "key": bytes.fromhex("5feceb66ffc86f38d952786c6d696c79c2dbc239"),
+    "first_key": b"\x40",
+    "end_key": b"\x60",
+    "names": ["Event3"],
     "after_block": 3,
     "before_block": ACCOUNTS * CHANGES // 2,
     "before_log_index": 0,
@@ -56,6 +77,16 @@ QUESTIONS: dict[str, tuple[LiteralString, set[str]]] = {
         queries.ACCOUNT_TRANSFERS,
         {"transfers_contract_id_sender_idx", "transfers_contract_id_recipient_idx", "blocks_pkey"},
     ),
+    "title": (facts.TITLE, {"titles_pkey"}),
+    "titles then": (facts.TITLES_THEN, {"titles_open_key", "titles_pkey"}),
+    "titles of a holder now": (facts.HOLDER_TITLES_NOW, {"titles_holder_open_idx"}),
+    "titles of a holder then": (facts.HOLDER_TITLES_THEN, {"titles_holder_idx"}),
+    "title history": (facts.TITLE_HISTORY, {"titles_pkey"}),
+    "state": (facts.STATE, {"states_pkey"}),
+    "states of an aspect": (facts.STATES, {"states_open_key", "states_pkey"}),
+    "state history": (facts.STATE_HISTORY, {"states_pkey"}),
+    "events": (facts.EVENTS, {"events_contract_id_idx", "blocks_pkey"}),
+    "events of a name": (facts.NAMED_EVENTS, {"events_contract_id_name_idx", "blocks_pkey"}),
 }
 
 

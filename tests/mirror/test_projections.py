@@ -1,15 +1,24 @@
 """The arithmetic alone: whatever the events, holdings add up, and ranges are what a replay gives."""
 
 import pytest
+from eth_utils.crypto import keccak
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.addresses import ZERO
 from service.amounts import AMOUNT_MAX
+from service.chain import contracts
+from service.chain.reader import Log
 from service.mirror.projections import (
+    TIMELOCK,
+    Deployment,
     ImpossibleAmount,
     Transfers,
     closing_amounts,
+    closing_titles,
+    decode_deployments,
+    decode_timelocks,
+    decode_transfers,
     net_holdings,
     net_supplies,
     ranges,
@@ -53,6 +62,7 @@ def transfers(moves: list[Move]) -> Transfers:
         senders=[move[2] for move in moves],
         recipients=[move[3] for move in moves],
         amounts=[move[4] for move in moves],
+        deed_ids=[None] * len(moves),
     )
 
 
@@ -114,3 +124,74 @@ def test_an_amount_that_no_contract_can_hold_is_refused(delta: int) -> None:
     with pytest.raises(ImpossibleAmount):
         closing_amounts({"a": 5}, {"a": {1: delta}})
     assert closing_amounts({"a": 5}, {"a": {1: -5, 2: AMOUNT_MAX}}) == {"a": {1: 0, 2: AMOUNT_MAX}}
+
+
+def word(value: bytes) -> bytes:
+    return value.rjust(32, b"\0")
+
+
+FACTORY, GOVERNOR, TIMELOCK_MADE, STRANGER = (bytes([number]) * 20 for number in (20, 21, 22, 23))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        (b"AssetToken".ljust(32, b"\0"), "AssetToken"),
+        (b"A" * 32, "A" * 32),
+        (bytes(32), "unknown"),
+        (b"Asset\0Token".ljust(32, b"\0"), "unknown"),
+        ("Größe".encode().ljust(32, b"\0"), "unknown"),
+        (b"line\nbreak".ljust(32, b"\0"), "unknown"),
+    ],
+)
+def test_a_kind_is_printable_text(name: bytes, kind: str) -> None:
+    topics = (contracts.DEPLOYED, word(GOVERNOR), b"s" * 32, word(STRANGER))
+    log = Log(7, b"b" * 32, b"t" * 32, 0, FACTORY, topics, b"h" * 32 + name)
+    assert decode_deployments([log], factory=FACTORY) == [
+        Deployment(GOVERNOR, 7, b"b" * 32, b"t" * 32, b"s" * 32, STRANGER, kind)
+    ]
+    assert decode_deployments([log], factory=STRANGER) == []
+
+
+def test_a_timelock_is_believed_in_its_governors_own_deployment_alone() -> None:
+    governor = Deployment(GOVERNOR, 7, b"b" * 32, b"t" * 32, b"s" * 32, STRANGER, "AssetGovernor")
+
+    def announced(timelock: bytes, *, by: bytes = GOVERNOR, transaction: bytes = b"t" * 32) -> Log:
+        topic = keccak(text="TimelockChange(address,address)")
+        return Log(7, b"b" * 32, transaction, 3, by, (topic,), bytes(32) + word(timelock))
+
+    def found(*logs: Log) -> list[Deployment]:
+        return decode_timelocks(logs, [governor], known={FACTORY, GOVERNOR})
+
+    made = Deployment(TIMELOCK_MADE, 7, b"b" * 32, b"t" * 32, bytes(32), GOVERNOR, TIMELOCK)
+    assert found(announced(TIMELOCK_MADE), announced(TIMELOCK_MADE)) == [made]
+    # A later vote may name any contract of the chain, and whoever holds the votes would decide what is followed.
+    assert found(announced(TIMELOCK_MADE, transaction=b"u" * 32)) == []
+    assert found(announced(TIMELOCK_MADE, by=STRANGER)) == []
+    assert found(announced(ZERO), announced(FACTORY), announced(GOVERNOR)) == []
+
+
+def test_deeds_are_amounts_of_one_whose_titles_end_with_the_last_holder_of_a_block() -> None:
+    def moved(block: int, deed_id: int, sender: bytes, recipient: bytes) -> Log:
+        topics = (contracts.TRANSFER, word(sender), word(recipient), deed_id.to_bytes(32))
+        return Log(block, b"b" * 32, b"t" * 32, 0, CONTRACTS[0], topics, b"")
+
+    one, two = ACCOUNTS[:2]
+    logs = [
+        moved(1, 2**256 - 1, ZERO, one),
+        moved(1, 7, ZERO, one),
+        moved(2, 7, one, two),
+        moved(2, 7, two, one),
+        moved(2, 2**256 - 1, one, two),
+        moved(3, 7, one, ZERO),
+    ]
+    transfers = decode_transfers(logs, followed=frozenset(CONTRACTS))
+    assert transfers.deeds
+    assert set(transfers.amounts) == {1}
+    assert closing_titles(transfers) == {
+        (CONTRACTS[0], 7): {1: one, 2: one, 3: None},
+        (CONTRACTS[0], 2**256 - 1): {1: one, 2: two},
+    }
+    assert [each.state for each in ranges({}, closing_titles(transfers), unset=None)] == [one, two, one, None]
+    assert closing_amounts({}, net_holdings(transfers))[CONTRACTS[0], one] == {1: 2, 2: 1, 3: 0}
+    assert closing_amounts({}, net_supplies(transfers))[(CONTRACTS[0],)] == {1: 2, 3: 1}

@@ -69,7 +69,7 @@ async def empty(db: Database) -> None:
         await session.execute(
             text(
                 "TRUNCATE mirror.blocks, mirror.contracts, mirror.deployments, mirror.transfers, mirror.holdings, "
-                "mirror.supplies, mirror.pauses, mirror.heads"
+                "mirror.supplies, mirror.pauses, mirror.titles, mirror.states, mirror.events, mirror.heads"
             )
         )
 
@@ -104,7 +104,7 @@ async def test_only_the_indexer_writes_and_nobody_deletes(
     busy(ledger, blocks=3)
     await mirror.converge()
     opened = database(database_url, role=role)
-    tables = ("blocks", "contracts", "deployments", "transfers", "holdings", "supplies", "pauses", "heads")
+    tables = tuple(COLUMNS)
     forbidden = [f"{command} mirror.{table}" for command in ("DELETE FROM", "TRUNCATE") for table in tables]
     if role != "muniment_indexer":
         forbidden += [f"UPDATE mirror.{table} SET {column} = {column}" for table, column in COLUMNS.items()]
@@ -129,5 +129,8 @@ COLUMNS = {
     "holdings": "amount",
     "supplies": "amount",
     "pauses": "paused",
+    "titles": "holder",
+    "states": "state",
+    "events": "arguments",
     "heads": "head_number",
 }

@@ -73,6 +73,7 @@ async def test_a_shorter_chain_is_followed(mirror: Mirror, ledger: Ledger) -> No
 
 async def test_a_branch_that_returns_is_the_same_rows_again(mirror: Mirror, ledger: Ledger) -> None:
     token = ledger.deploy()
+    deeds = ledger.deploy_deeds()
     one, two = ledger.accounts[1:3]
     ledger.mint(token, one, 100)
     now = int(ledger.rpc("eth_getBlockByNumber", "latest", False)["timestamp"], 16)
@@ -86,6 +87,13 @@ async def test_a_branch_that_returns_is_the_same_rows_again(mirror: Mirror, ledg
                 ledger.mint(token, two, amount)
             with ledger.one_block(now + 100 * number + 50):
                 ledger.transfer(token, one, two, amount)
+        with ledger.one_block(now + 900):
+            ledger.act("AssetToken", token, "setFrozenTokens", two, 7)
+        with ledger.one_block(now + 950):
+            ledger.act("AssetToken", token, "setFrozenTokens", two, 0)
+            ledger.act_once("DeedToken", deeds, "mintDeed", one, 3, "ipfs://three", bytes(32))
+        with ledger.one_block(now + 980):
+            ledger.act_once("DeedToken", deeds, "retire", 3, "lost")
         with ledger.one_block(now + 1_000):
             ledger.pause(token)
         with ledger.one_block(now + 1_100):
@@ -103,7 +111,7 @@ async def test_a_branch_that_returns_is_the_same_rows_again(mirror: Mirror, ledg
     fork = ledger.rpc("evm_snapshot")
     with ledger.one_block(now + 50):
         ledger.transfer(token, one, two, 1)
-    ledger.mine(7)
+    ledger.mine(10)
     await mirror.converge()
     await mirror.agrees_everywhere()
 
@@ -123,7 +131,7 @@ async def test_all_of_it_may_be_undone_and_begin_anew(mirror: Mirror, ledger: Le
     await mirror.converge()
     ledger.rollback(ledger.height() - ledger.first + 1)
     await mirror.converge()
-    for table in ("blocks", "holdings", "supplies", "pauses", "transfers", "deployments"):
+    for table in ("blocks", "holdings", "supplies", "pauses", "events", "transfers", "deployments"):
         counts = f"SELECT count(*) FILTER (WHERE canonical), count(*) > 0 FROM mirror.{table}"
         assert await mirror.rows(counts) == [(0, True)]
 

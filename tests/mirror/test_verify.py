@@ -40,7 +40,9 @@ async def test_a_true_mirror_has_no_difference_at_any_block(mirror: Mirror, ledg
     report = await verify(
         mirror.db, mirror.chain, chain_id=CHAIN_ID, block=None, progress=lambda done, total: seen.append((done, total))
     )
-    assert report == Report(ledger.height(), ledger.hash_of(ledger.height()), 1 + 2 * 4 + 4, ())
+    assert report == Report(ledger.height(), ledger.hash_of(ledger.height()), 1 + 2 * 4 + 4 + 2, ()), (
+        "each has an authority"
+    )
     assert seen[-1] == (report.compared, report.compared)
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
     for block in range(ledger.first, ledger.height()):
@@ -129,7 +131,7 @@ async def test_balances_are_asked_in_bounded_batches(
     real = mirror.chain
     counting = Counting(real._node, chain_id=CHAIN_ID, finality=real.finality)
     assert (await compare(mirror, chain=counting)).differences == ()
-    assert sorted(sizes) == [1, 2, 2, 3]
+    assert sorted(sizes) == [1, 1, 1, 3, 3, 3], "authorities; holders in two batches; totals"
 
 
 async def test_blocks_that_are_not_mirrored_are_problems(mirror: Mirror, ledger: Ledger, token: bytes) -> None:

@@ -11,17 +11,19 @@ from typing import Any
 from eth_utils.crypto import keccak
 from pydantic import SecretStr
 
-from service.chain.contracts import create2_address, creation_code, encode_call
+from service.addresses import ZERO
+from service.chain.contracts import create2_address, creation_code, decode_result, encode_call, name32
 from service.chain.node import Node
 from service.chain.reader import Chain, Finality
 from service.db import Database
-from service.mirror import indexer, queries
+from service.mirror import facts, indexer, queries
 from service.workers import Lease
 from tests.rpc import rpc
 
 CHAIN_ID = 31337
 LEASE_TTL_S = 60.0
 GAS = hex(3_000_000)
+DEPLOYMENT_GAS = hex(12_000_000)
 FEES = {"maxFeePerGas": hex(100 * 10**9), "maxPriorityFeePerGas": hex(10**9)}
 
 
@@ -30,30 +32,38 @@ class State:
     """What a token is at the end of a block."""
 
     balances: dict[bytes, int]
+    frozen: dict[bytes, int]
     supply: int
     paused: bool
 
 
-def rpc_many(url: str, calls: Sequence[tuple[str, list[Any]]]) -> list[Any]:
-    """Ask many questions in one batch, on a road that shares nothing with the service's own."""
+def rpc_many(url: str, calls: Sequence[tuple[str, list[Any]]], *, refused: Any = None) -> list[Any]:
+    """Ask many questions in one batch, on a road that shares nothing with the service's own.
+
+    An answer that is no result is an error of the test, unless it says what a refusal counts as.
+    """
     asked = [
         {"jsonrpc": "2.0", "id": i, "method": method, "params": params} for i, (method, params) in enumerate(calls)
     ]
     request = urllib.request.Request(url, json.dumps(asked).encode(), {"content-type": "application/json"})
     with urllib.request.urlopen(request, timeout=30) as response:
-        answers = {answer["id"]: answer["result"] for answer in json.load(response)}
-    return [answers[i] for i in range(len(calls))]
+        given = {answer["id"]: answer for answer in json.load(response)}
+    answers = [given[i] for i in range(len(calls))]
+    assert refused is not None or all("result" in answer for answer in answers), answers
+    return [answer.get("result", refused) for answer in answers]
 
 
 @dataclass(slots=True)
 class Ledger:
-    """An anvil with an AssetFactory on it, whose accounts 0 (every role) and 1 to 9 are unlocked."""
+    """An anvil with an authority and an AssetFactory on it; accounts 0 (every role) and 1 to 9 are unlocked."""
 
     url: str
     accounts: list[bytes] = field(default_factory=list)
+    authority: bytes = b""
     factory: bytes = b""
     first: int = 0
     tokens: list[bytes] = field(default_factory=list)
+    deeds: list[tuple[bytes, int]] = field(default_factory=list)  # contract and id of each that was ever issued
     _sent: list[str] | None = None
     _operations: int = 0
     _reorgs: int = 0
@@ -61,10 +71,10 @@ class Ledger:
     def __post_init__(self) -> None:
         self.rpc("evm_setAutomine", True)
         self.accounts = [bytes.fromhex(account[2:]) for account in self.rpc("eth_accounts")]
+        # By another account, so that a factory that is deployed anew has the former one's address.
+        self.authority = self._create(creation_code("IssuerAuthority", self.accounts[0], 0, ZERO), self.accounts[8])
         self.first = self.height() + 1
-        code = creation_code("AssetFactory", self.accounts[0])
-        receipt = self._mined(self._send(None, code, self.accounts[0]))
-        self.factory = bytes.fromhex(receipt["contractAddress"][2:])
+        self.factory = self._create(creation_code("AssetFactory", self.accounts[0]), self.accounts[0])
 
     def rpc(self, method: str, *params: Any) -> Any:
         return rpc(self.url, method, *params)
@@ -108,12 +118,32 @@ class Ledger:
 
     def deploy(self) -> bytes:
         """Deploy one more AssetToken through the factory."""
-        code = creation_code("AssetToken", "Harbour House", "HARB", 6, self.accounts[0])
-        salt = self._operation()
-        token = create2_address(self.factory, salt, keccak(code))
-        self._do(self.factory, encode_call("AssetFactory", "deploy", salt, code), self.accounts[0])
+        terms = ("Harbour House", "HARB", 6, self.authority, ZERO, ZERO, bytes(32), bytes(32))
+        token = self.make("AssetToken", terms)
         self.tokens.append(token)
         return token
+
+    def make(self, kind: str, *constructor_args: Any) -> bytes:
+        """Deploy a contract through the factory."""
+        code = creation_code(kind, *constructor_args)
+        salt = self._operation()
+        deploying = encode_call("AssetFactory", "deploy", salt, code, name32(kind))
+        self._do(self.factory, deploying, self.accounts[0], DEPLOYMENT_GAS)
+        return create2_address(self.factory, salt, keccak(code))
+
+    def act(self, kind: str, contract: bytes, function: str, *args: Any, sender: bytes | None = None) -> None:
+        """Call a function of a contract, by the account that has every role where no other is named."""
+        self._do(contract, encode_call(kind, function, *args), sender or self.accounts[0])
+
+    def act_once(self, kind: str, contract: bytes, function: str, *args: Any) -> None:
+        """The same for a function that ends with an operation's id."""
+        self.act(kind, contract, function, *args, self._operation())
+
+    def ask(self, kind: str, contract: bytes, function: str, *args: Any, block: int) -> tuple[Any, ...]:
+        """What a view answers at a block."""
+        data = encode_call(kind, function, *args)
+        answer = self.rpc("eth_call", {"to": "0x" + contract.hex(), "data": "0x" + data.hex()}, hex(block))
+        return decode_result(kind, function, bytes.fromhex(answer[2:]))
 
     def mint(self, token: bytes, to: bytes, amount: int) -> None:
         self._do(token, encode_call("AssetToken", "mint", to, amount, self._operation()), self.accounts[0])
@@ -133,6 +163,7 @@ class Ledger:
     def state(self, token: bytes, block: int) -> "State | None":
         """All that the chain says of a token at a block, asked for in one batch; None where it has no code."""
         asked = [encode_call("AssetToken", "balanceOf", account) for account in self.accounts]
+        asked += [encode_call("AssetToken", "getFrozenTokens", account) for account in self.accounts]
         asked += [encode_call("AssetToken", "totalSupply"), encode_call("AssetToken", "paused")]
         calls: list[tuple[str, list[Any]]] = [
             ("eth_call", [{"to": "0x" + token.hex(), "data": "0x" + data.hex()}, hex(block)]) for data in asked
@@ -140,8 +171,29 @@ class Ledger:
         code, *answers = rpc_many(self.url, [("eth_getCode", ["0x" + token.hex(), hex(block)]), *calls])
         if code == "0x":
             return None
-        *balances, supply, paused = (int(answer, 16) for answer in answers)
-        return State(dict(zip(self.accounts, balances, strict=True)), supply, bool(paused))
+        *amounts, supply, paused = (int(answer, 16) for answer in answers)
+        count = len(self.accounts)
+        balances, frozen = (dict(zip(self.accounts, each, strict=True)) for each in (amounts[:count], amounts[count:]))
+        return State(balances, frozen, supply, bool(paused))
+
+    def deploy_deeds(self) -> bytes:
+        """Deploy one more DeedToken through the factory."""
+        return self.make("DeedToken", ("Deeds", "DEED", self.authority, ZERO, bytes(32), bytes(32), False))
+
+    def issue(self, deeds: bytes, holder: bytes) -> int:
+        """Issue a deed of an id that was never used."""
+        self.deeds.append((deeds, len(self.deeds) + 1))
+        self.act_once("DeedToken", deeds, "mintDeed", holder, len(self.deeds), "", bytes(32))
+        return len(self.deeds)
+
+    def owner(self, deeds: bytes, deed_id: int, block: int) -> bytes | None:
+        """Who holds a deed at a block, None for nobody."""
+        data = encode_call("DeedToken", "ownerOf", deed_id)
+        calls: list[tuple[str, list[Any]]] = [
+            ("eth_call", [{"to": "0x" + deeds.hex(), "data": "0x" + data.hex()}, hex(block)])
+        ]
+        (answer,) = rpc_many(self.url, calls, refused="0x")
+        return bytes.fromhex(answer[-40:]) if len(answer) == 66 else None
 
     def revert(self, snapshot: str) -> None:
         """Go back to a snapshot, and to a base fee that anvil would otherwise carry over from the other branch."""
@@ -152,15 +204,19 @@ class Ledger:
         self._operations += 1
         return self._operations.to_bytes(32, "big")
 
-    def _do(self, to: bytes, data: bytes, sender: bytes) -> None:
-        sent = self._send(to, data, sender)
+    def _create(self, code: bytes, sender: bytes) -> bytes:
+        receipt = self._mined(self._send(None, code, sender, DEPLOYMENT_GAS))
+        return bytes.fromhex(receipt["contractAddress"][2:])
+
+    def _do(self, to: bytes, data: bytes, sender: bytes, gas: str = GAS) -> None:
+        sent = self._send(to, data, sender, gas)
         if self._sent is None:
             self._mined(sent)
         else:
             self._sent.append(sent)
 
-    def _send(self, to: bytes | None, data: bytes, sender: bytes) -> str:
-        message = {"from": "0x" + sender.hex(), "data": "0x" + data.hex(), "gas": GAS, **FEES}
+    def _send(self, to: bytes | None, data: bytes, sender: bytes, gas: str) -> str:
+        message = {"from": "0x" + sender.hex(), "data": "0x" + data.hex(), "gas": gas, **FEES}
         if to is not None:
             message["to"] = "0x" + to.hex()
         return str(self.rpc("eth_sendTransaction", message))
@@ -250,6 +306,18 @@ class Mirror:
                 assert await queries.paused(connection, **given) == state.paused
                 for account, amount in state.balances.items():
                     assert await queries.holding(connection, account=account, **given) == amount
+                    frozen = await facts.state(connection, aspect="frozen", key=account, **given)
+                    assert int((frozen or {"amount": "0"})["amount"]) == state.frozen[account]
+        for deeds, deed_id in self.ledger.deeds:
+            await self.agrees_on_deed(deeds, deed_id, block)
+
+    async def agrees_on_deed(self, deeds: bytes, deed_id: int, block: int) -> None:
+        owner, contract = self.ledger.owner(deeds, deed_id, block), await self.contract(deeds, block)
+        title: facts.Title | None = None
+        if contract is not None:
+            async with self.db.read() as connection:
+                title = await facts.title(connection, contract_id=contract.id, deed_id=deed_id, block=block)
+        assert (title.holder if title is not None else None) == owner
 
     async def agrees_everywhere(self) -> None:
         for block in range(self.ledger.first, self.ledger.height() + 1):
@@ -266,16 +334,22 @@ class Mirror:
 
 CONTENTS = {
     "blocks": "SELECT hash, number, parent_hash, timestamp, canonical FROM mirror.blocks",
-    "deployments": "SELECT address, block_hash, block_number, salt, operator, canonical "
+    "deployments": "SELECT address, block_hash, block_number, salt, operator, kind, canonical "
     "FROM mirror.deployments JOIN mirror.contracts ON id = contract_id",
     "transfers": "SELECT address, block_hash, log_index, block_number, transaction_hash, sender, recipient, amount, "
-    "canonical FROM mirror.transfers JOIN mirror.contracts ON id = contract_id",
+    "deed_id, canonical FROM mirror.transfers JOIN mirror.contracts ON id = contract_id",
     "holdings": "SELECT address, account, from_block, to_block, block_hash, amount, canonical "
     "FROM mirror.holdings JOIN mirror.contracts ON id = contract_id",
     "supplies": "SELECT address, from_block, to_block, block_hash, amount, canonical "
     "FROM mirror.supplies JOIN mirror.contracts ON id = contract_id",
     "pauses": "SELECT address, from_block, to_block, block_hash, paused, canonical "
     "FROM mirror.pauses JOIN mirror.contracts ON id = contract_id",
+    "titles": "SELECT address, deed_id, from_block, to_block, block_hash, holder, canonical "
+    "FROM mirror.titles JOIN mirror.contracts ON id = contract_id",
+    "states": "SELECT address, aspect, key, from_block, to_block, block_hash, state, canonical "
+    "FROM mirror.states JOIN mirror.contracts ON id = contract_id",
+    "events": "SELECT address, block_hash, log_index, block_number, transaction_hash, name, arguments, canonical "
+    "FROM mirror.events JOIN mirror.contracts ON id = contract_id",
 }
 
 
