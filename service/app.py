@@ -9,12 +9,15 @@ from fastapi_offline import FastAPIOffline
 
 from service import status
 from service.chain.reader import open_chain
+from service.compliance import routes as compliance
 from service.db import Database
+from service.deployments import routes as deployments
+from service.governance import routes as governance
 from service.operations import routes as operations
 from service.operations.submit import Ledger
+from service.refusals import BY_REVERT
 from service.settings import Settings
-from service.tokens import ownership, routes
-from service.tokens.problems import BY_REVERT
+from service.tokens import act_routes, facts_routes, ownership, routes
 from service.web import catalogue, problems
 from service.web.limits import BodyLimit
 
@@ -57,7 +60,8 @@ def create_app(settings: Settings) -> FastAPI:
     )
     problems.install(app)
     app.add_middleware(BodyLimit, bytes_max=settings.body_bytes_max)
-    for router in (status.router, routes.router, ownership.router, operations.router):
+    slices = (deployments, routes, act_routes, ownership, facts_routes, compliance, governance, operations)
+    for router in (status.router, *(each.router for each in slices)):
         app.include_router(router, prefix="/v1")
     app.include_router(catalogue.router)
     catalogue.describe(app)

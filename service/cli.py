@@ -118,6 +118,31 @@ def openapi() -> None:
 
 
 @app.command()
+def call(
+    name: Annotated[str | None, typer.Argument(help="Which call; all are listed when left out.")] = None,
+    values: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME=VALUE]...", help="Fields of path, query and body; lists and objects as JSON."),
+    ] = None,
+    as_json: JsonOption = False,
+    help_fields: Annotated[bool, typer.Option("--help-fields", help="Show the call's fields.")] = False,
+    body: Annotated[str | None, typer.Option(metavar="FILE", help="The whole body as JSON; - for stdin.")] = None,
+    key: Annotated[str | None, typer.Option(help="Idempotency key of a write; a fresh one when left out.")] = None,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until a write is final.")] = True,
+    timeout: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How long to wait.")] = 300.0,
+    every_page: Annotated[bool, typer.Option("--all", help="Read all pages of a list.")] = False,
+) -> None:
+    """Call the REST API of MUNIMENT_URL with the key in MUNIMENT_API_KEY.
+
+    Exit 0: done. 1: refused, or failed. 2: not asked, or the end is not known.
+    """
+    from service.remote import command
+
+    asked = command.Asked(name, values or (), as_json, body, key, wait, timeout, every_page, help_fields)
+    raise typer.Exit(command.run(asked, out, err))
+
+
+@app.command()
 def verify(
     block: Annotated[int | None, typer.Option(min=0, help="Compare at this block; the newest when left out.")] = None,
     as_json: JsonOption = False,
@@ -163,6 +188,7 @@ def _difference(difference: Any) -> dict[str, str | None]:
     return {
         "contract": None if difference.contract is None else checksum(difference.contract),
         "account": None if difference.account is None else checksum(difference.account),
+        "key": None if difference.key is None else f"0x{difference.key.hex()}",
         "what": difference.kind,
         "mirror": difference.mirror,
         "chain": difference.chain,
@@ -174,7 +200,7 @@ def _print_report(report: Any, differences: list[dict[str, str | None]]) -> None
     if not differences:
         out.print("[green]the mirror says what the chain says[/green]")
         return
-    table = Table("contract", "account", "what", "mirror", "chain", title="[red]differences[/red]")
+    table = Table("contract", "account", "key", "what", "mirror", "chain", title="[red]differences[/red]")
     for each in differences:
         table.add_row(*(value or "" for value in each.values()))
     out.print(table)
@@ -317,6 +343,19 @@ def _with_database(settings: Settings, work: Callable[[Any], Awaitable[T]]) -> T
 
 def main() -> None:
     """Run the command; an expected failure is one sentence and exit code 2."""
+    try:
+        app()
+    except Exception as error:
+        told = _sentence(error)
+        if told is None:
+            raise
+        err.print(f"muniment: {told}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2)
+
+
+def _sentence(error: Exception) -> str | None:
+    """What is told of an expected failure; None for all others, which are bugs."""
+    # Only now: a command that ends well need not wait for what it does not use.
     from service.access.commands import UnknownIssuer
     from service.chain.node import NodeRefused, NodeUnavailable
     from service.chain.reader import WrongChain
@@ -325,26 +364,23 @@ def main() -> None:
     from service.factory import NoDeterministicDeployer, NoFactory
     from service.keys.signers import KeystoreError, UnknownSigner
     from service.mirror.verify import ReorganisedMeanwhile
+    from service.remote.calls import Unusable
     from service.transactions.direct import NoEther, NotMined, SenderRunning
 
     expected: tuple[type[Exception], ...] = (
-        *(Refused, SettingsMissing, UnknownIssuer, Problem),
+        *(Refused, Unusable, SettingsMissing, UnknownIssuer, Problem),
         *(NodeUnavailable, NodeRefused, WrongChain, NoDeterministicDeployer, NoFactory),
         *(KeystoreError, UnknownSigner, NoEther, NotMined, SenderRunning, ReorganisedMeanwhile),
     )
-    try:
-        app()
-    except expected as error:
-        err.print(f"muniment: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(2)
-    except NOT_MIGRATED as error:
-        if not is_not_migrated(error):
-            raise
-        err.print("muniment: the database has no tables of this version: run `muniment migrate`", style="red")
-        sys.exit(2)
-    except UNAVAILABLE as error:
-        err.print(f"muniment: Postgres does not answer ({type(error).__name__})", style="red", markup=False)
-        sys.exit(2)
+    if isinstance(error, expected):
+        return str(error)
+    if isinstance(error, NOT_MIGRATED):
+        if is_not_migrated(error):
+            return "the database has no tables of this version: run `muniment migrate`"
+        return None
+    if isinstance(error, UNAVAILABLE):
+        return f"Postgres does not answer ({type(error).__name__})"
+    return None
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.engine import make_url
 
 import service.access.tables
+import service.deployments.tables
 import service.journal
 import service.keys.managed
 import service.mirror.tables

@@ -12,9 +12,9 @@ from service.db import Database
 from service.keys.signers import Keystore
 from service.mirror.indexer import converge
 from service.operations.settle import settle
+from service.refusals import BY_REVERT
 from service.settings import Settings
 from service.telemetry import logger
-from service.tokens.problems import BY_REVERT
 from service.transactions.direct import lease_name
 from service.transactions.sender import Sender
 from service.workers import Lease, Step, run, stop_on_signals

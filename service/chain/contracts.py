@@ -1,5 +1,6 @@
 """Calldata, results and events of our contracts, and the hashes that they and we must agree on."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -9,26 +10,18 @@ from eth_abi.abi import decode, encode
 from eth_utils.abi import abi_to_signature, collapse_if_tuple
 from eth_utils.crypto import keccak
 
+from service.addresses import checksum, parse_address
+from service.amounts import parse_amount
 from service.chain import artifacts
+from service.chain.wire import parse_data
 
 TRANSFER = keccak(text="Transfer(address,address,uint256)")
 PAUSED = keccak(text="Paused(address)")
 UNPAUSED = keccak(text="Unpaused(address)")
-DEPLOYED = keccak(text="Deployed(address,bytes32,address,bytes32)")
+DEPLOYED = keccak(text="Deployed(address,bytes32,address,bytes32,bytes32)")
 
 DETERMINISTIC_DEPLOYER = bytes.fromhex("4e59b44847b379578588920ca78fbf26c0b4956c")
 """Takes salt and creation code; at this address on most chains. Source: Arachnid/deterministic-deployment-proxy."""
-
-VALID_AFTER = 0
-"""Our authorizations are good at once."""
-
-_DOMAIN_NAME = keccak(text="AssetToken")
-_DOMAIN_VERSION = keccak(text="1")
-_DOMAIN_TYPE = keccak(text="EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)")
-_AUTHORIZATION_TYPE = keccak(
-    text="TransferWithAuthorization(address from,address to,uint256 value,"
-    "uint256 validAfter,uint256 validBefore,bytes32 nonce)"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,25 +81,70 @@ def operation_nonce(chain_id: int, contract: bytes, operation_id: UUID) -> bytes
     )
 
 
-def authorization_digest(
-    chain_id: int, token: bytes, sender: bytes, recipient: bytes, amount: int, valid_before: int, nonce32: bytes
-) -> bytes:
-    """The 32 bytes that `sender` signs to let anyone move `amount` base units to `recipient`, once.
+def operation_of(data: bytes) -> tuple[str, bytes]:
+    """Of calldata whose last argument is an operation id: a contract with such a function, and the id.
 
-    Args:
-        valid_before: seconds since 1970; a block of that time or later refuses.
-
-    Source: ERC-3009, transferWithAuthorization; EIP-712.
+    Raises:
+        KeyError: no contract of ours has such a function.
     """
-    domain = encode(
-        ["bytes32", "bytes32", "bytes32", "uint256", "address"],
-        [_DOMAIN_TYPE, _DOMAIN_NAME, _DOMAIN_VERSION, chain_id, token],
-    )
-    authorization = encode(
-        ["bytes32", "address", "address", "uint256", "uint256", "uint256", "bytes32"],
-        [_AUTHORIZATION_TYPE, sender, recipient, amount, VALID_AFTER, valid_before, nonce32],
-    )
-    return keccak(b"\x19\x01" + keccak(domain) + keccak(authorization))
+    for name in artifacts.names():
+        for found in _functions(name).values():
+            if found.selector == data[:4] and found.inputs[-1:] == ("bytes32",):
+                burned: bytes = decode(found.inputs, data[4:])[-1]
+                return name, burned
+    raise KeyError(f"no contract has a function 0x{data[:4].hex()} that ends with an operation id")
+
+
+def describe_call(data: bytes) -> dict[str, Any] | None:
+    """What calldata asks: contract, function and named arguments; None when it is no call of our contracts."""
+    name, entry = _entries().get(data[:4], ("", None))
+    if entry is None:
+        return None
+    try:
+        given = decode([collapse_if_tuple(item) for item in entry["inputs"]], data[4:])
+    except Exception:  # the bytes are a stranger's: a codec's every complaint means "not that call after all"
+        return None
+    # A trailing underscore keeps a parameter apart from a function of its name.
+    named = zip(entry["inputs"], given, strict=True)
+    arguments = {item["name"].rstrip("_"): _json(item, value) for item, value in named}
+    return {"contract": name, "function": entry["name"], "arguments": arguments}
+
+
+@cache
+def _entries() -> dict[bytes, tuple[str, Any]]:
+    """The first contract's function of each selector."""
+    found: dict[bytes, tuple[str, Any]] = {}
+    for name in artifacts.names():
+        for entry in artifacts.load(name).abi:
+            if entry["type"] == "function":
+                selector = keccak(text=abi_to_signature(dict(entry)))[:4]  # type: ignore[arg-type]
+                found.setdefault(selector, (name, entry))
+    return found
+
+
+def _json(item: Any, value: Any) -> Any:
+    """A decoded argument as JSON: numbers beyond 64 bits are decimal strings."""
+    if isinstance(value, list | tuple) and item["type"].endswith("]"):
+        inner = {**item, "type": item["type"].rpartition("[")[0]}
+        return [_json(inner, each) for each in value]
+    if isinstance(value, tuple):
+        return {part["name"]: _json(part, each) for part, each in zip(item["components"], value, strict=True)}
+    if isinstance(value, bytes):
+        return "0x" + value.hex()
+    if item["type"] == "address":
+        return checksum(bytes.fromhex(value[2:]))
+    if isinstance(value, int) and not isinstance(value, bool):
+        bits = int(item["type"].lstrip("uint") or 256)
+        return value if bits <= 64 else str(value)
+    return value
+
+
+def name32(text: str) -> bytes:
+    """A short ASCII name as Solidity's bytes32: left-aligned, at most 32 characters."""
+    name = text.encode("ascii")
+    if len(name) > 32:
+        raise ValueError("a bytes32 name has at most 32 characters")
+    return name.ljust(32, b"\0")
 
 
 def _function(artifact_name: str, function: str) -> _Function:
@@ -136,3 +174,151 @@ def _functions(artifact_name: str) -> dict[str, _Function]:
 
 def _plain(kind: str, value: Any) -> Any:
     return bytes.fromhex(value[2:]) if kind == "address" else value
+
+
+class Misfit(Exception):
+    """What was given as JSON is no call of the contract; `path` says where: `function` or `arguments`, and in it."""
+
+    def __init__(self, path: tuple[str | int, ...], message: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+_TIMELOCK = "TimelockController"
+
+
+def _abi_function(name: str, output: str | None = None, **inputs: str) -> dict[str, Any]:
+    named = [{"name": each, "type": kind} for each, kind in inputs.items()]
+    return {"type": "function", "name": name, "inputs": named, "outputs": [{"type": output}] if output else []}
+
+
+_MADE: Mapping[str, Sequence[Mapping[str, Any]]] = {
+    _TIMELOCK: (
+        _abi_function("updateDelay", newDelay="uint256"),
+        _abi_function("grantRole", role="bytes32", account="address"),
+        _abi_function("revokeRole", role="bytes32", account="address"),
+        _abi_function("isOperation", "bool", id="bytes32"),
+        _abi_function("isOperationDone", "bool", id="bytes32"),
+    ),
+}
+"""Functions of contracts that ours make, and that have no artifact. Source: OpenZeppelin 5.7, TimelockController."""
+
+
+def encode_json_call(
+    artifact_name: str, function: str, arguments: Sequence[Any], *, operation_id: bytes | None = None
+) -> bytes:
+    """Write calldata from JSON: numbers as decimal strings, addresses and bytes as 0x text, structs as lists.
+
+    Args:
+        function: a signature, or a name that is not overloaded.
+        operation_id: 32 bytes for a last parameter `operationId` that `arguments` leaves out.
+
+    Raises:
+        Misfit: the contract has no such function, or an argument does not fit.
+    """
+    entry = _by_function(artifact_name).get(function.replace(" ", ""))
+    if entry is None:
+        raise Misfit(("function",), f"{artifact_name} has no such function, or several: give the whole signature")
+    inputs: Sequence[Mapping[str, Any]] = entry["inputs"]
+    given = list(arguments)
+    if operation_id is not None and len(given) == len(inputs) - 1 and inputs[-1]["name"] == "operationId":
+        given.append("0x" + operation_id.hex())
+    if len(given) != len(inputs):
+        named = ", ".join(f"{item['type']} {item['name']}" for item in inputs)
+        raise Misfit(("arguments",), f"give {len(inputs)} arguments ({named}), not {len(given)}")
+    values = _list_from_json(inputs, given, ("arguments",), None)
+    types = [collapse_if_tuple(dict(item)) for item in inputs]
+    return _selector(entry) + encode(types, values)
+
+
+def describe_call_to(artifact_name: str, data: bytes) -> dict[str, Any] | None:
+    """As `describe_call`, read with the contract's own ABI."""
+    entry = next((each for each in _by_function(artifact_name).values() if _selector(each) == data[:4]), None)
+    if entry is None:
+        return None
+    try:
+        given = decode([collapse_if_tuple(dict(item)) for item in entry["inputs"]], data[4:])
+    except Exception:  # the bytes are a stranger's, as in `describe_call`
+        return None
+    named = zip(entry["inputs"], given, strict=True)
+    # A trailing underscore keeps a parameter apart from a function of its name, as in `describe_call`.
+    arguments = {item["name"].rstrip("_"): _json(item, value) for item, value in named}
+    return {"contract": artifact_name, "function": entry["name"], "arguments": arguments}
+
+
+def abi_hash(types: Sequence[str], *values: Any) -> bytes:
+    """Keccak-256 of values as `abi.encode` writes them."""
+    return keccak(encode(types, values))
+
+
+def _selector(entry: Mapping[str, Any]) -> bytes:
+    return keccak(text=abi_to_signature(dict(entry)))[:4]  # type: ignore[arg-type]
+
+
+@cache
+def _by_function(artifact_name: str) -> Mapping[str, Mapping[str, Any]]:
+    """A contract's functions by signature, and by name where there is one of the name."""
+    entries = _MADE[artifact_name] if artifact_name in _MADE else artifacts.load(artifact_name).abi
+    functions = [entry for entry in entries if entry["type"] == "function"]
+    names = [entry["name"] for entry in functions]
+    found = {entry["name"]: entry for entry in functions if names.count(entry["name"]) == 1}
+    return found | {abi_to_signature(dict(entry)): entry for entry in functions}  # type: ignore[arg-type]
+
+
+def _from_json(item: Mapping[str, Any], given: Any, at: tuple[str | int, ...]) -> Any:
+    """A value of a type from JSON.
+
+    Raises:
+        Misfit: it is none.
+    """
+    kind: str = item["type"]
+    if kind.endswith("]"):
+        inner, _, size = kind[:-1].rpartition("[")
+        each = [{**item, "type": inner}] * (len(given) if isinstance(given, list) else 0)
+        return _list_from_json(each, given, at, int(size) if size else None)
+    if kind == "tuple":
+        parts: Sequence[Mapping[str, Any]] = item["components"]
+        return tuple(_list_from_json(parts, given, at, len(parts)))
+    try:
+        return _plain_from_json(kind, given)
+    except ValueError as error:
+        raise Misfit(at, f"{kind}: {error}") from None
+
+
+def _list_from_json(
+    items: Sequence[Mapping[str, Any]], given: Any, at: tuple[str | int, ...], size: int | None
+) -> list[Any]:
+    if not isinstance(given, list):
+        raise Misfit(at, "give a JSON list")
+    if size is not None and len(given) != size:
+        raise Misfit(at, f"give {size} values, not {len(given)}")
+    return [_from_json(item, each, (*at, i)) for i, (item, each) in enumerate(zip(items, given, strict=True))]
+
+
+def _plain_from_json(kind: str, given: Any) -> Any:
+    if kind == "bool":
+        if not isinstance(given, bool):
+            raise ValueError("give true or false")
+        return given
+    if kind.startswith("uint"):
+        return _number_from_json(int(kind[4:]), given)
+    if not isinstance(given, str):
+        raise ValueError("give a JSON string")
+    if kind == "string":
+        return given
+    if kind == "address":
+        return parse_address(given)
+    try:
+        return parse_data(given, size=None if kind == "bytes" else int(kind.removeprefix("bytes")))
+    except ValueError:
+        raise ValueError("give 0x and two hexadecimal digits for each byte") from None
+
+
+def _number_from_json(bits: int, given: Any) -> int:
+    small = isinstance(given, int) and not isinstance(given, bool) and 0 <= given < 2**53
+    if not small and not isinstance(given, str):
+        raise ValueError('give a decimal string, such as "7"')
+    number = parse_amount(str(given))
+    if number >> bits:
+        raise ValueError(f"at most 2**{bits} - 1")
+    return number

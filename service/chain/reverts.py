@@ -55,6 +55,18 @@ _BUILT_IN: tuple[dict[str, Any], ...] = (
     {"type": "error", "name": "Panic", "inputs": [{"name": "code", "type": "uint256"}]},
 )
 
+_TIMELOCK: tuple[dict[str, Any], ...] = tuple(
+    {"type": "error", "name": name, "inputs": [{"name": each, "type": kind} for each, kind in inputs.items()]}
+    for name, inputs in {
+        "TimelockInvalidOperationLength": {"targets": "uint256", "payloads": "uint256", "values": "uint256"},
+        "TimelockInsufficientDelay": {"delay": "uint256", "minDelay": "uint256"},
+        "TimelockUnexpectedOperationState": {"operationId": "bytes32", "expectedStates": "bytes32"},
+        "TimelockUnexecutedPredecessor": {"predecessorId": "bytes32"},
+        "TimelockUnauthorizedCaller": {"caller": "address"},
+    }.items()
+)
+"""A timelock is made by a governor and has no artifact of its own. Source: OpenZeppelin, TimelockController."""
+
 
 def decode_revert(data: bytes) -> Revert:
     """Name a revert: `Error`, `Panic`, or a custom error of any of our contracts. Never fails on any bytes.
@@ -77,7 +89,7 @@ def decode_revert(data: bytes) -> Revert:
 
 @cache
 def _errors() -> Mapping[bytes, _Error]:
-    entries = [*_BUILT_IN, *(entry for name in artifacts.names() for entry in artifacts.load(name).abi)]
+    entries = [*_BUILT_IN, *_TIMELOCK, *(entry for name in artifacts.names() for entry in artifacts.load(name).abi)]
     return {
         keccak(text=abi_to_signature(dict(entry)))[:4]: _error(entry)  # type: ignore[arg-type]
         for entry in entries

@@ -27,7 +27,7 @@ class Operation:
     id: UUID
     kind: str
     chain_id: int
-    token_id: UUID
+    token_id: UUID | None
     contract: bytes
     parameters: dict[str, Any]
     status: str

@@ -74,7 +74,7 @@ def _fact(row: Any, outcome: Outcome) -> journal.Fact:
         "caller": str(row.caller_id),
         "operation_kind": row.kind,
         "chain": row.chain_id,
-        "token": str(row.token_id),
+        "token": None if row.token_id is None else str(row.token_id),
         "contract": checksum(row.contract),
         "parameters": row.parameters,
         "problem": row.problem,

@@ -12,6 +12,7 @@ from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.access.queries import Caller
+from service.addresses import checksum
 from service.chain.node import NodeRefused, NodeUnavailable
 from service.chain.reader import Call, Chain, Reverted
 from service.chain.reverts import Revert
@@ -22,8 +23,8 @@ from service.operations.queries import Operation
 from service.operations.tables import OperationRow, Status
 from service.telemetry import logger
 from service.transactions import commands as transactions
-from service.transactions.commands import Wish
-from service.transactions.queries import queued
+from service.transactions.commands import Given, Wish
+from service.transactions.queries import progress_of, queued
 from service.web import idempotency
 
 
@@ -31,6 +32,12 @@ class CallRefused(Problem):
     """The contract refuses this call; `revert` has its own error and arguments."""
 
     slug, title, status = "call-refused", "The contract refuses this", 409
+
+
+class NonceTaken(Problem):
+    """Another transaction of the same signer and nonce was submitted before: only one of them can ever be mined."""
+
+    slug, title, status = "nonce-taken", "This nonce belongs to another transaction", 409
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +58,7 @@ class Request:
     caller: Caller
     idempotency_key: str
     route: str  # method and path template
-    target: UUID | None  # what the path names
+    target: str | None  # what the path names
     body: dict[str, Any]
     asked: dict[str, Any]  # the body without its defaults
 
@@ -68,8 +75,7 @@ class Request:
     @property
     def fingerprint(self) -> bytes:
         """What tells this request from another under the same key."""
-        target = None if self.target is None else str(self.target)
-        return idempotency.fingerprint(self.route, target, self.asked)
+        return idempotency.fingerprint(self.route, self.target, self.asked)
 
     async def first_id(self, db: Database) -> str | None:
         """The last part of the resource that the key made before, or None."""
@@ -90,12 +96,13 @@ class Intent:
     """
 
     kind: str
-    token_id: UUID
+    token_id: UUID | None
     contract: bytes
     recipient: bytes
     data: bytes = field(repr=False)
-    proof: tuple[bytes, bytes]
+    proof: tuple[bytes, bytes] | None
     effect_until: datetime | None = None
+    given: Given | None = None  # signed by an outsider already, instead of by the issuer's signer
     id: UUID = field(default_factory=new_id)
 
 
@@ -103,7 +110,9 @@ def refused(revert: Revert, problems: Mapping[str, type[Problem]]) -> Problem:
     """The problem that means what a contract's error means."""
     kind = problems.get(revert.name, CallRefused)
     told = {"name": revert.name, "arguments": revert.arguments}
-    return kind(f"the contract refuses this with {revert}", revert=told)
+    return kind(
+        **{"detail": f"the contract refuses this with {revert}", "revert": told, **kind.explained(revert.arguments)}
+    )
 
 
 async def simulate(ledger: Ledger, call: Call) -> None:
@@ -161,10 +170,26 @@ async def submit(
     return first
 
 
+async def _hand_over(session: AsyncSession, ledger: Ledger, request: Request, intent: Intent) -> UUID:
+    if intent.given is None:
+        signer, chain_id = request.caller.signer, ledger.chain.chain_id
+        wish = Wish(chain_id, signer, intent.recipient, intent.data, intent.proof, intent.effect_until)
+        return await transactions.enqueue(session, wish)
+    id_ = await transactions.enqueue_given(session, intent.given)
+    if id_ is None:
+        raise NonceTaken(
+            f"nonce {intent.given.nonce} of {checksum(intent.given.signer)} belongs to another transaction here: "
+            "prepare again, and sign with the nonce that it names",
+            nonce=intent.given.nonce,
+        )
+    return id_
+
+
 async def _store(session: AsyncSession, ledger: Ledger, request: Request, intent: Intent) -> Operation:
     caller, chain_id = request.caller, ledger.chain.chain_id
-    wish = Wish(chain_id, caller.signer, intent.recipient, intent.data, intent.proof, intent.effect_until)
-    transaction_id = await transactions.enqueue(session, wish)
+    transaction_id = await _hand_over(session, ledger, request, intent)
+    given = intent.given
+    progress = queued(transaction_id, caller.signer) if given is None else progress_of(transaction_id, given)
     created_at = await session.scalar(
         insert(OperationRow)
         .values(
@@ -192,5 +217,5 @@ async def _store(session: AsyncSession, ledger: Ledger, request: Request, intent
         problem=None,
         created_at=created_at,
         closed_at=None,
-        transaction=queued(transaction_id, caller.signer),
+        transaction=progress,
     )

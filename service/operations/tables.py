@@ -36,7 +36,7 @@ class OperationRow(Base):
     caller_id: Mapped[UUID] = mapped_column(ForeignKey(CallerRow.id))
     kind: Mapped[str]
     chain_id: Mapped[int] = mapped_column(BigInteger)
-    token_id: Mapped[UUID]
+    token_id: Mapped[UUID | None]
     contract: Mapped[bytes]
     parameters: Mapped[dict[str, Any]]
     status: Mapped[str] = mapped_column(server_default=Status.PENDING)

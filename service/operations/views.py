@@ -51,10 +51,12 @@ class OperationView(BaseModel):
     model_config = ConfigDict(json_schema_extra={"example": _EXAMPLE})
 
     id: UUID
-    kind: Literal["token.deploy", "token.mint", "token.burn", "token.transfer", "token.pause", "token.unpause"]
+    kind: str = Field(
+        description="What was asked for, such as `token.mint`; `.schedule` at its end: it waits for a delay."
+    )
     status: Literal["pending", "succeeded", "failed"]
     chain: int
-    token_id: UUID
+    token_id: UUID | None = Field(description="The token that it concerns, if it concerns one.")
     contract: Address
     parameters: dict[str, Any]
     transaction: TransactionView

@@ -3,40 +3,24 @@
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StrictStr
+from pydantic import ConfigDict, Field, StrictBool, StrictInt, StrictStr, model_validator
 
 from service.addresses import Address
 from service.amounts import PositiveAmount
+from service.web.orders import Bytes32, Label, Name, Order, Prose
 
+Kind = Literal["fungible", "deed", "governance", "utility"]
 
-def _printable(text: str) -> str:
-    if not text.strip() or not text.isprintable():
-        raise ValueError("use printable characters, not only spaces")
-    return text
+OPTIONS: dict[str, frozenset[str]] = {
+    "fungible": frozenset({"decimals", "compliance", "reserve", "history", "terms_hash"}),
+    "deed": frozenset({"compliance", "soulbound", "terms_hash"}),
+    "governance": frozenset({"decimals", "cap"}),
+    "utility": frozenset({"decimals", "cap"}),
+}
+"""What each kind of token can be told at its deployment, besides asset, name and symbol."""
 
-
-def _readable(text: str) -> str:
-    if not all(character.isprintable() or character in "\n\t" for character in text):
-        raise ValueError("use printable characters, line feeds and tabs")
-    return text
-
-
-Name = Annotated[StrictStr, Field(min_length=1, max_length=120), AfterValidator(_printable)]
-Label = Annotated[StrictStr, Field(max_length=120), AfterValidator(lambda text: text and _printable(text))]
-
-
-class Order(BaseModel):
-    """A request body: no unknown fields, no change once read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    def canonical(self) -> dict[str, Any]:
-        """The body as JSON under its wire names, the same for any spelling of an address."""
-        return self.model_dump(mode="json", by_alias=True)
-
-    def asked(self) -> dict[str, Any]:
-        """What of it is not a default: a field that a later version adds leaves it as it is."""
-        return self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+VOTES_MAX = 2**208 - 1
+"""Most units that votes are counted for. Source: OpenZeppelin 5.7, ERC20Votes."""
 
 
 class AssetOrder(Order):
@@ -50,7 +34,7 @@ class AssetOrder(Order):
 
     name: Name
     category: Literal["house", "shares", "painting", "loyalty", "other"]
-    description: Annotated[StrictStr, Field(max_length=2_000), AfterValidator(_readable)] = ""
+    description: Prose = ""
 
 
 class AccountOrder(Order):
@@ -73,58 +57,45 @@ class TokenOrder(Order):
                 "name": "12 Harbour Street",
                 "symbol": "HARB12",
                 "decimals": 0,
+                "compliance": True,
             }
         }
     )
 
     asset_id: UUID
-    kind: Literal["fungible"] = "fungible"
+    kind: Kind = "fungible"
     name: Name
     symbol: Annotated[StrictStr, Field(min_length=1, max_length=16, pattern=r"^[A-Za-z0-9.\-]+$")]
-    decimals: Annotated[StrictInt, Field(ge=0, le=18)] = 0
+    decimals: Annotated[StrictInt, Field(ge=0, le=18, description="Not for deeds, which are whole.")] = 0
+    compliance: StrictBool = Field(False, description="Ask the issuer's compliance registry about every move.")
+    reserve: StrictBool = Field(False, description="Mint no more than a named attester signed for.")
+    history: StrictBool = Field(False, description="Keep past balances on the chain; transfers cost more.")
+    soulbound: StrictBool = Field(False, description="Deeds that their holders can't transfer. Source: ERC-5192.")
+    cap: PositiveAmount | None = Field(None, description="Most units ever; governance and utility tokens need one.")
+    terms_hash: Bytes32 | None = Field(None, description="Hash of the document that says what a unit is.")
 
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> "TokenOrder":
+        options = {name for kind in OPTIONS.values() for name in kind}
+        strange = sorted((self.model_fields_set & options) - OPTIONS[self.kind])
+        if strange:
+            raise ValueError(f"a {self.kind} token has no {' and no '.join(strange)}")
+        if "cap" in OPTIONS[self.kind] and self.cap is None:
+            raise ValueError(f"a {self.kind} token needs a cap")
+        if self.kind == "governance" and self.cap is not None and self.cap > VOTES_MAX:
+            raise ValueError("votes are counted up to 2**208 - 1 units: choose a smaller cap")
+        return self
 
-class MintOrder(Order):
-    """Create units for a holder."""
+    @property
+    def artifact(self) -> str:
+        """The contract that is deployed."""
+        fungible = "AssetTokenHistory" if self.history else "AssetToken"
+        return {"fungible": fungible, "deed": "DeedToken", "governance": "GovernanceToken", "utility": "UtilityToken"}[
+            self.kind
+        ]
 
-    model_config = ConfigDict(
-        json_schema_extra={"example": {"to": "0x70997970C51812dc3A010C7d01b50e0d17dc79C8", "amount": "1000"}}
-    )
-
-    to: Address
-    amount: PositiveAmount
-
-
-class BurnOrder(Order):
-    """Destroy units of a holder."""
-
-    model_config = ConfigDict(
-        json_schema_extra={"example": {"from": "0x70997970C51812dc3A010C7d01b50e0d17dc79C8", "amount": "1000"}},
-    )
-
-    holder: Address = Field(alias="from")
-    amount: PositiveAmount
-
-
-class TransferOrder(Order):
-    """Move units out of a managed account."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {
-                "from": "0x70997970C51812dc3A010C7d01b50e0d17dc79C8",
-                "to": "0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC",
-                "amount": "250",
-            }
-        },
-    )
-
-    sender: Address = Field(alias="from")
-    to: Address
-    amount: PositiveAmount
-
-
-class EmptyOrder(Order):
-    """No fields: the path says it all."""
-
-    model_config = ConfigDict(json_schema_extra={"example": {}})
+    @property
+    def terms(self) -> dict[str, Any]:
+        """What was agreed at deployment, for the token's record."""
+        names = sorted(OPTIONS[self.kind] - {"decimals"})
+        return {name: given for name, given in self.model_dump(mode="json").items() if name in names}

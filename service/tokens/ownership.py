@@ -7,26 +7,23 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from pydantic import BeforeValidator, WithJsonSchema
 
-from service.access.http import Unauthorized
 from service.addresses import parse_holder
 from service.db import ReadConnection
-from service.errors import Problem
 from service.mirror import queries as mirror
-from service.mirror.queries import BlockInFuture, BlockNotMirrored, Contract, Label, MirrorBehind, MirrorEmpty
+from service.mirror.queries import Contract, Label
 from service.operations import queries as operations
+from service.operations.labels import LabelledPage, label_view
+from service.operations.reading import READ, Reading, ReadingAt, ReadingNow
 from service.tokens import problems, queries
 from service.tokens.queries import Token
-from service.tokens.reading import Reading, ReadingAt, ReadingNow
 from service.tokens.views import (
     HistoryView,
     HolderView,
     HoldingView,
     LabelledHolder,
-    LabelledPage,
     LabelledToken,
     TokenView,
     TransferView,
-    label_view,
 )
 from service.web.catalogue import documented
 from service.web.http import AddressInPath
@@ -34,15 +31,8 @@ from service.web.paging import BadCursor, CursorParameter, Limit, decode_cursor,
 
 router = APIRouter()
 
-_READ: tuple[type[Problem], ...] = (
-    Unauthorized,
-    BlockInFuture,
-    BlockNotMirrored,
-    MirrorBehind,
-    MirrorEmpty,
-)
-_TOKEN = (*_READ, problems.TokenNotFound, problems.TokenNotDeployed)
-_ACCOUNT = (*_READ, problems.AccountNotFound, BadCursor)
+_TOKEN = (*READ, problems.TokenNotFound, problems.TokenNotDeployed)
+_ACCOUNT = (*READ, problems.AccountNotFound, BadCursor)
 
 AccountFilter = Annotated[
     bytes | None,
@@ -52,7 +42,7 @@ AccountFilter = Annotated[
 ]
 
 
-@router.get("/tokens/{token_id}", tags=["tokens"], responses=documented(*_READ, problems.TokenNotFound))
+@router.get("/tokens/{token_id}", tags=["tokens"], responses=documented(*READ, problems.TokenNotFound))
 async def read_token(token_id: UUID, reading: ReadingAt) -> LabelledToken:
     """One token, with its supply and whether it is paused."""
     async with reading.open() as (connection, label):
@@ -61,7 +51,7 @@ async def read_token(token_id: UUID, reading: ReadingAt) -> LabelledToken:
     return LabelledToken(**dict(views[0]), at=label_view(label))
 
 
-@router.get("/tokens", tags=["tokens"], responses=documented(*_READ, BadCursor))
+@router.get("/tokens", tags=["tokens"], responses=documented(*READ, BadCursor))
 async def list_tokens(
     reading: ReadingNow, cursor: CursorParameter = None, limit: Limit = 50
 ) -> LabelledPage[TokenView]:
@@ -73,6 +63,11 @@ async def list_tokens(
         shown, next_cursor = page(rows, limit=limit, cursor_of=lambda last: encode_cursor("tokens", last.id))
         views = await _token_views(connection, reading, label, shown)
     return LabelledPage(data=views, next_cursor=next_cursor, at=label_view(label))
+
+
+async def _token(connection: ReadConnection, reading: Reading, label: Label, token_id: UUID) -> tuple[Token, Contract]:
+    token = await queries.token(connection, issuer_id=reading.caller.issuer_id, id=token_id)
+    return token, await queries.contract_of(connection, token, label)
 
 
 async def _token_views(
@@ -121,7 +116,7 @@ async def list_holders(
     async with reading.at(at_block).open() as (connection, label):
         if block_hash not in (None, label.hash):
             raise problems.WalkReorganised(f"block {label.block} was replaced: start again without the cursor")
-        token, contract = await reading.token(connection, label, token_id)
+        token, contract = await _token(connection, reading, label, token_id)
         rows = await mirror.holdings_page(
             connection, contract_id=contract.id, block=label.block, after=after, count_max=limit + 1
         )
@@ -136,7 +131,7 @@ async def list_holders(
 async def read_holder(token_id: UUID, account: AddressInPath, reading: ReadingAt) -> LabelledHolder:
     """What one account holds of the token, now or as of a block; 0 when it holds nothing."""
     async with reading.open() as (connection, label):
-        token, contract = await reading.token(connection, label, token_id)
+        token, contract = await _token(connection, reading, label, token_id)
         amount = await mirror.holding(connection, contract_id=contract.id, account=account, block=label.block)
     return LabelledHolder(**dict(HolderView.of(account, amount, token.decimals)), at=label_view(label))
 
@@ -151,7 +146,7 @@ async def read_history(
     of = f"history:{token_id}:{account.hex()}"
     after_block = decode_cursor(cursor, of, int)[0] if cursor else None
     async with reading.open() as (connection, label):
-        token, contract = await reading.token(connection, label, token_id)
+        token, contract = await _token(connection, reading, label, token_id)
         rows = await mirror.history_page(
             connection,
             contract_id=contract.id,
@@ -175,7 +170,7 @@ async def list_token_transfers(
 ) -> LabelledPage[TransferView]:
     """Mints, transfers and burns of a token, newest first."""
     async with reading.open() as (connection, label):
-        token, contract = await reading.token(connection, label, token_id)
+        token, contract = await _token(connection, reading, label, token_id)
         of = f"transfers:{token_id}:{account.hex() if account else ''}"
         return await _transfers(connection, label, {token.address: (token, contract)}, account, of, cursor, limit)
 

@@ -7,9 +7,19 @@ from typing import Any
 from uuid import UUID
 
 from service.db import ReadConnection
-from service.tokens.problems import AccountNotFound, AssetNotFound, TokenNotFound
+from service.deployments.queries import Target
+from service.mirror import queries as mirror
+from service.mirror.queries import Contract, Label
+from service.tokens.problems import (
+    AccountNotFound,
+    AssetNotFound,
+    PreparedNotFound,
+    TokenNotDeployed,
+    TokenNotFound,
+    WrongTokenKind,
+)
 
-_COLUMNS = "id, asset_id, kind, name, symbol, decimals, chain_id, address, operation_id, created_at"
+_COLUMNS = "id, asset_id, kind, artifact, name, symbol, decimals, terms, chain_id, address, operation_id, created_at"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +50,37 @@ class Token:
     id: UUID
     asset_id: UUID
     kind: str
+    artifact: str
     name: str
     symbol: str
     decimals: int
+    terms: dict[str, Any]
     chain_id: int
     address: bytes
     operation_id: UUID
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What a holder was given to sign, and the operation that came of it."""
+
+    id: UUID
+    kind: str
+    road: str
+    token_id: UUID | None
+    contract: bytes
+    account: bytes
+    calldata: bytes
+    signature_at: int | None
+    signature_form: str | None
+    digest: bytes | None
+    proof: bytes | None
+    typed_data: dict[str, Any] | None
+    transaction: dict[str, Any] | None
+    parameters: dict[str, Any]
+    valid_until: datetime
+    operation_id: UUID | None
     created_at: datetime
 
 
@@ -173,3 +208,66 @@ async def tokens_by_address(connection: ReadConnection, *, issuer_id: UUID) -> d
     )
     tokens: Sequence[Token] = [Token(*row) for row in rows]
     return {each.address: each for each in tokens}
+
+
+async def standing_token(
+    connection: ReadConnection, *, issuer_id: UUID, id: UUID, kinds: frozenset[str] | None = None
+) -> tuple[Token, Label]:
+    """One token of an issuer that is on the chain, and the newest mirrored block.
+
+    Raises:
+        TokenNotFound: none, or another issuer's.
+        WrongTokenKind: its kind is not among `kinds`.
+        TokenNotDeployed: its contract is not on the chain yet.
+    """
+    found = await token(connection, issuer_id=issuer_id, id=id)
+    if kinds is not None and found.kind not in kinds:
+        needed = " and ".join(sorted(kinds))
+        raise WrongTokenKind(f"this is a {found.kind} token, and only {needed} tokens do this", kind=found.kind)
+    label = await mirror.label(connection, chain_id=found.chain_id, at_block=None)
+    await contract_of(connection, found, label)
+    return found, label
+
+
+async def contract_of(connection: ReadConnection, token: Token, label: Label) -> Contract:
+    """A token's contract at the label's block.
+
+    Raises:
+        TokenNotDeployed: it was not on the chain at that block.
+    """
+    found = await mirror.contract(connection, chain_id=token.chain_id, address=token.address, block=label.block)
+    if found is None:
+        raise TokenNotDeployed(
+            f"at block {label.block} its contract was not on the chain: ask for a later block, "
+            f"or wait for GET /v1/operations/{token.operation_id}"
+        )
+    return found
+
+
+def target_of(token: Token) -> Target:
+    """A token as a target of calls."""
+    return Target(token.artifact, token.chain_id, token.address, token.id)
+
+
+async def prepared(connection: ReadConnection, *, issuer_id: UUID, id: UUID) -> Prepared:
+    """What one of the issuer's holders was given to sign.
+
+    Raises:
+        PreparedNotFound: none, or another issuer's.
+    """
+    rows = await _rows(
+        connection,
+        """SELECT id, kind, road, token_id, contract, account, calldata, signature_at, signature_form, digest, proof,
+            typed_data, transaction, parameters, valid_until, operation_id, created_at
+        FROM prepared WHERE id = %(id)s AND issuer_id = %(issuer_id)s""",
+        id=id,
+        issuer_id=issuer_id,
+    )
+    if not rows:
+        raise PreparedNotFound(f"nothing is prepared as {id}: take the id from the answer to …/prepare")
+    return Prepared(*rows[0])
+
+
+async def is_signer(connection: ReadConnection, address: bytes) -> bool:
+    """Whether an address signs for any issuer here."""
+    return bool(await _rows(connection, "SELECT 1 FROM issuers WHERE signer = %(address)s LIMIT 1", address=address))

@@ -1,6 +1,7 @@
 """Assets, accounts and tokens: what we decided; what the chain decided is in the mirror."""
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import BigInteger, ForeignKey, Index, UniqueConstraint, func, text
@@ -48,10 +49,38 @@ class TokenRow(Base):
     issuer_id: Mapped[UUID] = mapped_column(ForeignKey(IssuerRow.id))
     asset_id: Mapped[UUID] = mapped_column(ForeignKey(AssetRow.id))
     kind: Mapped[str]
+    artifact: Mapped[str]
     name: Mapped[str]
     symbol: Mapped[str]
     decimals: Mapped[int]
+    terms: Mapped[dict[str, Any]]
     chain_id: Mapped[int] = mapped_column(BigInteger)
     address: Mapped[bytes]
     operation_id: Mapped[UUID] = mapped_column(ForeignKey(OperationRow.id))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class PreparedRow(Base):
+    """What a holder with its own key was given to sign. `operation_id` is what became of it, once."""
+
+    __tablename__ = "prepared"
+    __table_args__ = (Index("prepared_issuer_id_idx", "issuer_id", "id"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    issuer_id: Mapped[UUID] = mapped_column(ForeignKey(IssuerRow.id))
+    kind: Mapped[str]
+    road: Mapped[str]
+    token_id: Mapped[UUID | None]
+    contract: Mapped[bytes]
+    account: Mapped[bytes]
+    calldata: Mapped[bytes]
+    signature_at: Mapped[int | None]
+    signature_form: Mapped[str | None]
+    digest: Mapped[bytes | None]
+    proof: Mapped[bytes | None]
+    typed_data: Mapped[dict[str, Any] | None]
+    transaction: Mapped[dict[str, Any] | None]
+    parameters: Mapped[dict[str, Any]]
+    valid_until: Mapped[datetime]
+    operation_id: Mapped[UUID | None] = mapped_column(ForeignKey(OperationRow.id))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -1,41 +1,20 @@
 """Assets, accounts, tokens and their owners on the wire."""
 
 from datetime import datetime
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.addresses import ZERO, Address, Hash
 from service.amounts import Amount, display_amount
-from service.mirror.queries import HistoryEntry, Label, Transfer
+from service.mirror.queries import HistoryEntry, Transfer
+from service.operations.labels import LabelView
+from service.tokens.orders import Kind
 from service.tokens.queries import Token
-from service.web.paging import NextCursor
-
-Row = TypeVar("Row")
 
 ALICE = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
 EXAMPLE_ID = "0199f6b1-11aa-7c35-8a53-2f6f1a8f5d01"
-
-
-class LabelView(BaseModel):
-    """Which state an answer describes."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    chain: int = Field(examples=[31337])
-    block: int = Field(examples=[42])
-    hash: Hash = Field(examples=["0x" + "8f" * 32])
-    final: bool = Field(description="The block is past reversal.")
-    lag: int = Field(description="Blocks that the mirror is behind the node, as last heard.", examples=[0])
-
-
-class LabelledPage(BaseModel, Generic[Row]):
-    """One page of a list, and the block that it describes."""
-
-    data: list[Row]
-    next_cursor: NextCursor
-    at: LabelView
 
 
 class AssetView(BaseModel):
@@ -66,7 +45,7 @@ class TokenView(BaseModel):
 
     id: UUID = Field(examples=[EXAMPLE_ID])
     asset_id: UUID
-    kind: Literal["fungible"]
+    kind: Kind
     name: str = Field(examples=["12 Harbour Street"])
     symbol: str = Field(examples=["HARB12"])
     decimals: int = Field(examples=[0])
@@ -212,8 +191,3 @@ class TransferView(BaseModel):
                 "transaction_hash": transfer.transaction_hash,
             }
         )
-
-
-def label_view(label: Label) -> LabelView:
-    """The view of a label."""
-    return LabelView.model_validate(label)

@@ -6,10 +6,11 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import insert, text
+from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.db import new_id
-from service.transactions.tables import TransactionRow
+from service.transactions.tables import AttemptRow, Status, TransactionRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,54 @@ async def enqueue(session: AsyncSession, wish: Wish) -> UUID:
             proof_recipient=proof_recipient,
             proof_data=proof_data,
             effect_until=wish.effect_until,
+        )
+    )
+    return id_
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A transaction that its signer, an outsider, has signed already."""
+
+    chain_id: int
+    signer: bytes
+    nonce: int
+    recipient: bytes
+    data: bytes = field(repr=False)
+    gas_limit: int
+    raw: bytes = field(repr=False)
+    hash: bytes
+    max_fee_wei: int
+    priority_fee_wei: int
+
+
+async def enqueue_given(session: AsyncSession, given: Given) -> UUID | None:
+    """Store a signed transaction; the sender broadcasts it. None when its signer's nonce is taken here."""
+    id_ = new_id()
+    stored = await session.scalar(
+        upsert(TransactionRow)
+        .values(
+            id=id_,
+            chain_id=given.chain_id,
+            signer=given.signer,
+            recipient=given.recipient,
+            data=given.data,
+            status=Status.PENDING,
+            nonce=given.nonce,
+            gas_limit=given.gas_limit,
+        )
+        .on_conflict_do_nothing(index_elements=["chain_id", "signer", "nonce"])
+        .returning(TransactionRow.id)
+    )
+    if stored is None:
+        return None
+    await session.execute(
+        insert(AttemptRow).values(
+            hash=given.hash,
+            transaction_id=id_,
+            raw=given.raw,
+            max_fee_wei=given.max_fee_wei,
+            priority_fee_wei=given.priority_fee_wei,
         )
     )
     return id_

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from service.db import ReadConnection
+from service.transactions.commands import Given
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,11 @@ class Progress:
 def queued(id: UUID, signer: bytes) -> Progress:
     """Where a transaction stands that was stored a moment ago."""
     return Progress(id, "queued", signer, None, None, None, None, None)
+
+
+def progress_of(id: UUID, given: Given) -> Progress:
+    """Where a transaction stands that came signed and was stored a moment ago."""
+    return Progress(id, "pending", given.signer, given.nonce, given.hash, None, None, None)
 
 
 async def progress(connection: ReadConnection, ids: Sequence[UUID]) -> dict[UUID, Progress]:

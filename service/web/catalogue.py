@@ -28,7 +28,9 @@ class ProblemKind(BaseModel):
     title: str = Field(examples=["The token is paused"])
     status: int = Field(examples=[409])
     meaning: str = Field(examples=["The token is paused: nothing of it moves until it is unpaused."])
-    revert: str | None = Field(description="The contract's own error of the same meaning.", examples=["EnforcedPause"])
+    reverts: list[str] = Field(
+        description="The contracts' own errors of the same meaning.", examples=[["EnforcedPause"]]
+    )
 
 
 def _kind(problem: type[Problem]) -> ProblemKind:
@@ -37,7 +39,7 @@ def _kind(problem: type[Problem]) -> ProblemKind:
         title=problem.title,
         status=problem.status,
         meaning=(problem.__doc__ or "").strip(),
-        revert=problem.revert,
+        reverts=list(problem.reverts),
     )
 
 

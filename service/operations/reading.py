@@ -1,21 +1,18 @@
-"""A labelled read: one database state, the block that it describes, and the token asked about."""
+"""A labelled read: one database state, and the block that it describes."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import Depends, Query, Request
 
-from service.access.http import Authenticated
+from service.access.http import Authenticated, Unauthorized
 from service.access.queries import Caller
 from service.db import Database, ReadConnection
+from service.errors import Problem
 from service.mirror import queries as mirror
-from service.mirror.queries import Contract, Label
-from service.tokens import queries
-from service.tokens.problems import TokenNotDeployed
-from service.tokens.queries import Token
+from service.mirror.queries import BlockInFuture, BlockNotMirrored, Label, MirrorBehind, MirrorEmpty
 
 WAIT_MAX_S = 10.0
 """Longest wait for `min_block` within one request."""
@@ -23,6 +20,10 @@ WAIT_MAX_S = 10.0
 BLOCK_MAX = 2**63 - 1
 
 BlockNumber = Annotated[int | None, Query(ge=0, le=BLOCK_MAX)]
+
+
+READ: tuple[type[Problem], ...] = (Unauthorized, BlockInFuture, BlockNotMirrored, MirrorBehind, MirrorEmpty)
+"""Problems of every labelled read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,22 +51,6 @@ class Reading:
             await mirror.wait_for_block(self.db, chain_id=self.chain_id, min_block=self.min_block, timeout_s=WAIT_MAX_S)
         async with self.db.read() as connection:
             yield connection, await mirror.label(connection, chain_id=self.chain_id, at_block=self.at_block)
-
-    async def token(self, connection: ReadConnection, label: Label, token_id: UUID) -> tuple[Token, Contract]:
-        """One of the caller's tokens, with its contract at the label's block.
-
-        Raises:
-            TokenNotFound: none, or another issuer's.
-            TokenNotDeployed: its contract was not on the chain at that block.
-        """
-        token = await queries.token(connection, issuer_id=self.caller.issuer_id, id=token_id)
-        contract = await mirror.contract(connection, chain_id=self.chain_id, address=token.address, block=label.block)
-        if contract is None:
-            raise TokenNotDeployed(
-                f"at block {label.block} its contract was not on the chain: ask for a later block, "
-                f"or wait for GET /v1/operations/{token.operation_id}"
-            )
-        return token, contract
 
 
 async def reading_now(

@@ -1,0 +1,1 @@
+"""What an issuer has on the chain besides tokens."""

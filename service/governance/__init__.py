@@ -1,0 +1,1 @@
+"""Governors: what the holders of a governance token propose, vote on, and have carried out."""

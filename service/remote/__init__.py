@@ -1,0 +1,1 @@
+"""The REST API from the command line, one command for all of it."""
