@@ -35,8 +35,16 @@ class Client:
         Raises:
             Refused: the API's problem.
         """
-        given = {name: value for name, value in parameters.items() if value is not None}
-        return self._ask(urllib.request.Request(f"{self.url}/v1{path}?{urllib.parse.urlencode(given)}"))
+        return self._ask(urllib.request.Request(self._url(path, parameters)))
+
+    def ask(self, path: str, body: dict[str, Any], **parameters: Any) -> Any:
+        """A question with a body, which changes nothing and so has no idempotency key.
+
+        Raises:
+            Refused: the API's problem.
+        """
+        headers = {"Content-Type": "application/json"}
+        return self._ask(urllib.request.Request(self._url(path, parameters), json.dumps(body).encode(), headers))
 
     def post(self, path: str, idempotency_key: str, body: dict[str, Any]) -> Any:
         """Write under an idempotency key.
@@ -76,6 +84,10 @@ class Client:
             if time.monotonic() > end_s:
                 raise TimeoutError(f"{what} did not come within {WAIT_TIMEOUT_S} s; the last answer was {answer}")
             time.sleep(POLL_INTERVAL_S)
+
+    def _url(self, path: str, parameters: dict[str, Any]) -> str:
+        given = {name: value for name, value in parameters.items() if value is not None}
+        return f"{self.url}/v1{path}?{urllib.parse.urlencode(given)}"
 
     def _ask(self, request: urllib.request.Request) -> Any:
         request.add_header("Authorization", f"Bearer {self.key}")

@@ -1,4 +1,4 @@
-"""Tell the story of one asset on a real system, and check every number shown against the chain.
+"""Tell of two houses, a painting and a vote on a real system, and check every number shown against the chain.
 
 Postgres, a chain and the four processes run in a throw-away folder; all of it is gone afterwards. Exit 0 when every
 number agrees, 1 when one does not or something failed.
@@ -47,7 +47,7 @@ def tell(stack: Stack, *, plain: bool) -> "tuple[bool, Opinion]":
     from rich.console import Console
 
     console = Console(no_color=plain or None, width=None if sys.stdout.isatty() else 110, highlight=False)
-    console.print("[bold]Muniment[/bold]: one asset, from its registration to the proof")
+    console.print("[bold]Muniment[/bold]: two houses, a painting and a vote, from the first order to the proof")
     with console.status("starting") as status:
 
         def report(what: str) -> None:
@@ -57,14 +57,27 @@ def tell(stack: Stack, *, plain: bool) -> "tuple[bool, Opinion]":
 
         stack.start(report)
         opinion_module = importing.result()
-    from scripts import story
+    from scripts.chapters import verdict
+    from scripts.chapters_council import Council
+    from scripts.chapters_past import Past
+    from scripts.chapters_regulated import Regulated
+    from scripts.story import Story
 
     took_s = time.monotonic() - start_s
     console.print(f"[green]•[/green] Postgres, a chain, api, sender, indexer and dispatcher run after {took_s:.1f} s")
     opinion: Opinion = opinion_module.ask(stack.settings["MUNIMENT_RPC_URL"])
     client = Client(stack.api_url, stack.api_key())
-    story.Story(console, client, stack, opinion, FINALITY_DEPTH).tell()
-    agrees = story.verdict(console, opinion)
+    story = Story(console, client, stack, opinion, FINALITY_DEPTH)
+    story.tell()
+    told = len(story.operations)
+    regulated = Regulated.after(story)
+    regulated.tell()
+    council = Council.after(story, regulated=regulated)
+    council.tell()
+    past = Past.after(story, regulated=regulated, council=council, first=told)
+    past.tell()
+    past.verify()
+    agrees = verdict(console, opinion)
     console.print(f"[dim]told in {time.monotonic() - start_s:.1f} s[/dim]")
     return agrees, opinion
 
