@@ -26,7 +26,7 @@ def test_a_problem_is_documented(kind: type[Problem]) -> None:
 
 def test_no_two_problems_share_a_title_or_a_revert() -> None:
     titles = [kind.title for kind in KINDS]
-    reverts = [kind.revert for kind in KINDS if kind.revert]
+    reverts = [revert for kind in KINDS for revert in kind.reverts]
     assert len(titles) == len(set(titles))
     assert len(reverts) == len(set(reverts))
 

@@ -25,8 +25,8 @@ from service.keys import signers
 from service.keys.signers import Keystore
 from service.mirror.indexer import converge
 from service.operations.settle import settle
+from service.refusals import BY_REVERT
 from service.settings import Settings
-from service.tokens.problems import BY_REVERT
 from service.transactions.direct import lease_name
 from service.transactions.sender import Sender
 from service.workers import Lease
@@ -162,6 +162,20 @@ class World:
                 return
         raise AssertionError(f"the {name} does not come to rest")
 
+    async def authority(self, *, key: str | None = None, **changed: Any) -> str:
+        """Deploy an issuer's authority, without which it has no tokens; its address."""
+        answer = await self.post("/v1/authority", changed, key=key)
+        assert answer.status_code == 202, answer.text
+        await self.finish()
+        return str(answer.json()["contract"])
+
+    async def contract(self, kind: str) -> str:
+        """Deploy one of the issuer's registries; its address."""
+        answer = await self.post("/v1/contracts", {"kind": kind})
+        assert answer.status_code == 202, answer.text
+        await self.finish()
+        return str(answer.json()["contract"])
+
     async def asset(self, name: str = "12 Harbour Street") -> str:
         """A registered asset's id."""
         answer = await self.post("/v1/assets", {"name": name, "category": "house"})
@@ -213,7 +227,7 @@ class World:
 
 
 @asynccontextmanager
-async def open_world(settings: Settings) -> AsyncIterator[World]:
+async def open_world(settings: Settings, *, authority: bool = True) -> AsyncIterator[World]:
     """An issuer with a key, a signer and a factory, and the API in front of them."""
     if not settings.keystore_dir.exists():
         signers.store(settings.keystore_dir, PASSWORD, bytes.fromhex(DEV_KEYS[0]), kdf_iterations=10)
@@ -234,4 +248,6 @@ async def open_world(settings: Settings) -> AsyncIterator[World]:
         world.key = await world.new_issuer("Harbour Estates")
         await factory.deploy(db, chain, keystore, signer, lease_ttl_s=60)
         await world.index()
+        if authority:
+            await world.authority()
         yield world

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 UUID = "0199f6b1-11aa-7c35-8a53-2f6f1a8f5d01"
 HOLDER = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
+HASH = "0x" + "8f" * 32
 
 
 def routes(world: World) -> list[tuple[str, str]]:
@@ -30,8 +31,12 @@ def routes(world: World) -> list[tuple[str, str]]:
     ]
     assert len(found) >= 20
     filled = [(method, path.replace("{address}", HOLDER).replace("{account}", HOLDER)) for method, path in found]
-    for name in ("asset_id", "token_id", "operation_id"):
+    for name in ("asset_id", "token_id", "operation_id", "governor_id", "prepared_id"):
         filled = [(method, path.replace(f"{{{name}}}", UUID)) for method, path in filled]
+    for name, value in (("wallet", HOLDER), ("investor", HASH), ("scheduled_id", HASH)):
+        filled = [(method, path.replace(f"{{{name}}}", value)) for method, path in filled]
+    for name in ("deed_id", "proposal_id"):
+        filled = [(method, path.replace(f"{{{name}}}", "7")) for method, path in filled]
     assert not any("{" in path for _, path in filled), "a path parameter that this test does not know"
     return filled
 

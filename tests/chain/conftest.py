@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from service.addresses import ZERO
 from service.chain.contracts import creation_code
 from service.chain.node import Node
 from service.chain.reader import Chain, Finality
@@ -94,9 +95,15 @@ class World:
         raise AssertionError(f"{transaction_hash} was not mined")
 
     def token(self) -> bytes:
-        """A new AssetToken; the first account administers it and holds every role that its constructor gives."""
-        code = creation_code("AssetToken", "Harbour House", "HARB", 6, self.accounts[0])
-        return bytes.fromhex(self.send(None, code, sender=self.accounts[0])["contractAddress"][2:])
+        """A new AssetToken under a new authority, in which the first account has every role."""
+        authority = self.create("IssuerAuthority", self.accounts[0], 0, ZERO)
+        terms = ("Harbour House", "HARB", 6, authority, ZERO, ZERO, bytes(32), bytes(32))
+        return self.create("AssetToken", terms)
+
+    def create(self, name: str, *arguments: Any) -> bytes:
+        """A contract made by the first account; its address."""
+        made = self.send(None, creation_code(name, *arguments), sender=self.accounts[0])
+        return bytes.fromhex(made["contractAddress"][2:])
 
 
 @pytest.fixture

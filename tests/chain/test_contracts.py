@@ -1,12 +1,10 @@
 """Calldata, events and hashes, each against another's computation."""
 
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 from eth_abi.abi import encode
 from eth_abi.exceptions import DecodingError, EncodingError
-from eth_account import Account
-from eth_account.messages import encode_typed_data
 from eth_utils.crypto import keccak
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +13,7 @@ from web3.contract import Contract
 
 from service.chain import artifacts, contracts
 from service.chain.reader import Call, Chain
-from tests.chain.conftest import CHAIN_ID, World
+from tests.chain.conftest import World
 
 addresses = st.binary(min_size=20, max_size=20)
 words = st.binary(min_size=32, max_size=32)
@@ -112,98 +110,61 @@ def test_an_operations_nonce_is_the_hash_of_its_domain(chain_id: int, contract: 
     assert nonce != contracts.operation_nonce(chain_id + 1, contract, operation)
 
 
-@given(st.integers(1, 2**63), addresses, addresses, addresses, amounts, st.integers(0, 2**64), words)
-def test_an_authorizations_digest_is_eth_accounts(
-    chain_id: int, token: bytes, sender: bytes, recipient: bytes, amount: int, until: int, nonce: bytes
-) -> None:
-    fields = [
-        "address from",
-        "address to",
-        "uint256 value",
-        "uint256 validAfter",
-        "uint256 validBefore",
-        "bytes32 nonce",
-    ]
-    message = encode_typed_data(
-        {"name": "AssetToken", "version": "1", "chainId": chain_id, "verifyingContract": "0x" + token.hex()},
-        {"TransferWithAuthorization": [dict(zip(("type", "name"), text.split(), strict=True)) for text in fields]},
-        {
-            "from": "0x" + sender.hex(),
-            "to": "0x" + recipient.hex(),
-            "value": amount,
-            "validAfter": 0,
-            "validBefore": until,
-            "nonce": nonce,
-        },
-    )
-    expected = keccak(b"\x19" + message.version + message.header + message.body)
-    assert contracts.authorization_digest(chain_id, token, sender, recipient, amount, until, nonce) == expected
-
-
-async def test_the_contract_takes_our_digest_once(chain: Chain, world: World) -> None:
-    admin, recipient = world.accounts[0], world.accounts[5]
-    token, holder = world.token(), Account.create()
-    sender = bytes.fromhex(holder.address[2:])
-    mint = contracts.operation_nonce(CHAIN_ID, token, uuid4())
-    minter = contracts.decode_result(
-        "AssetToken",
-        "MINTER_ROLE",
-        await chain.call(Call(token, contracts.encode_call("AssetToken", "MINTER_ROLE"), admin)),
-    )[0]
-    world.send(token, contracts.encode_call("AssetToken", "grantRole", minter, admin), sender=admin)
-    world.send(token, contracts.encode_call("AssetToken", "mint", sender, 100, mint), sender=admin)
-
-    nonce = contracts.operation_nonce(CHAIN_ID, token, uuid4())
-    signed = holder.unsafe_sign_hash(
-        contracts.authorization_digest(CHAIN_ID, token, sender, recipient, 40, 2**40, nonce)
-    )
-    v, r, s = signed.v, signed.r.to_bytes(32, "big"), signed.s.to_bytes(32, "big")
-    data = contracts.encode_call(
-        "AssetToken",
-        "transferWithAuthorization",
-        sender,
-        recipient,
-        40,
-        contracts.VALID_AFTER,
-        2**40,
-        nonce,
-        v,
-        r,
-        s,
-    )
-    mined = world.send(token, data, sender=admin)
-    assert mined["status"] == "0x1"
-    transfer = next(log for log in mined["logs"] if log["topics"][0] == "0x" + contracts.TRANSFER.hex())
-    topics = [bytes.fromhex(topic[2:]) for topic in transfer["topics"]]
-    assert [topic[12:] for topic in topics[1:]] == [sender, recipient]
-    assert int(transfer["data"], 16) == 40
-    (refused,) = await chain.calls([Call(token, data, admin)])
-    assert not isinstance(refused, bytes)
-    assert refused.revert is not None
-    assert refused.revert.name == "ERC3009UsedAuthorization"
-
-
 async def test_the_factory_deploys_where_we_computed(chain: Chain, world: World) -> None:
     admin = world.accounts[0]
-    created = world.send(None, contracts.creation_code("AssetFactory", admin), sender=admin)
-    factory = bytes.fromhex(created["contractAddress"][2:])
-    code, salt = contracts.creation_code("AssetToken", "House", "HSE", 0, admin), keccak(text="salt")
-    (role,) = contracts.decode_result(
-        "AssetFactory",
-        "OPERATOR_ROLE",
-        await chain.call(Call(factory, contracts.encode_call("AssetFactory", "OPERATOR_ROLE"), admin)),
-    )
-    world.send(factory, contracts.encode_call("AssetFactory", "grantRole", role, admin), sender=admin)
-    mined = world.send(factory, contracts.encode_call("AssetFactory", "deploy", salt, code), sender=admin)
+    factory = world.create("AssetFactory", admin)
+    code, salt = contracts.creation_code("IssuerAuthority", admin, 0, admin), keccak(text="salt")
+    kind = contracts.name32("IssuerAuthority")
+    mined = world.send(factory, contracts.encode_call("AssetFactory", "deploy", salt, code, kind), sender=admin)
     log = next(log for log in mined["logs"] if log["topics"][0] == "0x" + contracts.DEPLOYED.hex())
     topics = [bytes.fromhex(topic[2:]) for topic in log["topics"]]
     expected = contracts.create2_address(factory, salt, keccak(code))
     assert [topics[1][12:], topics[2], topics[3][12:]] == [expected, salt, admin]
-    assert bytes.fromhex(log["data"][2:]) == keccak(code)
-    predicted = await chain.call(
-        Call(factory, contracts.encode_call("AssetFactory", "predict", salt, keccak(code)), admin)
-    )
-    assert contracts.decode_result("AssetFactory", "predict", predicted) == (expected,)
+    assert bytes.fromhex(log["data"][2:]) == keccak(code) + kind
+    for function, arguments, answer in (("predict", (salt, keccak(code)), expected), ("deployed", (expected,), True)):
+        told = await chain.call(Call(factory, contracts.encode_call("AssetFactory", function, *arguments), admin))
+        assert contracts.decode_result("AssetFactory", function, told) == (answer,)
+
+
+def test_the_operation_that_ends_calldata_is_found() -> None:
+    burned = keccak(text="operation")
+    policy = (1, 1, 10, 5, 10**30)
+    for name, function, arguments in (
+        ("AssetToken", "mint", (bytes(20), 7)),
+        ("AssetToken", "forcedTransferRef", (bytes(20), bytes(20), 7, "Court order", bytes(32))),
+        ("ComplianceRegistry", "setPolicy", (bytes(20), policy, [756, 40])),
+    ):
+        data = contracts.encode_call(name, function, *arguments, burned)
+        assert contracts.operation_of(data)[1] == burned
+    with pytest.raises(KeyError, match="ends with an operation id"):
+        contracts.operation_of(contracts.encode_call("AssetToken", "transfer", bytes(20), 7))
+
+
+def test_a_call_is_told_in_words() -> None:
+    token, burned = bytes(19) + b"\x07", bytes(31) + b"\x09"
+    data = contracts.encode_call("ComplianceRegistry", "setPolicy", token, (1, 2, 10, 5, 10**30), [756], burned)
+    assert contracts.describe_call(data) == {
+        "contract": "ComplianceRegistry",
+        "function": "setPolicy",
+        "arguments": {
+            "token": "0x0000000000000000000000000000000000000007",
+            "policy": {
+                "levelMin": 1,
+                "countryRule": 2,
+                "holdersMax": 10,
+                "countryHoldersMax": 5,
+                "holdingMax": str(10**30),
+            },
+            "countries": [756],
+            "operationId": "0x" + burned.hex(),
+        },
+    }
+
+
+@given(st.binary(max_size=200))
+def test_any_other_bytes_are_told_as_nothing_or_as_a_call(data: bytes) -> None:
+    told = contracts.describe_call(data)
+    assert told is None or set(told) == {"contract", "function", "arguments"}
 
 
 async def test_the_deterministic_deployer_is_where_anvil_has_it(chain: Chain) -> None:

@@ -48,6 +48,8 @@ def insist(client: Client, path: str, key: str, body: dict[str, Any]) -> Any:
 
 def test_one_effect_for_each_request_while_everything_is_killed_in_turn(stack: Stack) -> None:
     client = Client(stack.api_url, stack.api_key())
+    insist(client, "/authority", "authority", {})
+    client.wait("/roles", lambda page: page["data"] != [], what="the authority")
     asset = insist(client, "/assets", "asset", {"name": "12 Harbour Street", "category": "house"})
     deployment = insist(client, "/tokens", "token", {"asset_id": asset["id"], "name": "Harbour", "symbol": "HARB"})
     token = f"/tokens/{deployment['token_id']}"

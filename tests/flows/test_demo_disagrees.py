@@ -13,10 +13,13 @@ from typing import Any, cast
 import pytest
 from rich.console import Console
 
-from scripts import demo, opinion, story
+from scripts import demo, opinion
+from scripts.chapters import verdict
+from scripts.chapters_regulated import DEED, Regulated
 from scripts.client import Client
 from scripts.opinion import Opinion
 from scripts.stack import Stack
+from scripts.story import Story
 from tests.world import World
 
 
@@ -56,10 +59,9 @@ async def test_a_cap_table_with_one_wrong_amount_is_told_with_what_the_chain_say
 
     async def judge() -> tuple[bool, str, Opinion]:
         written, asked = Console(file=io.StringIO(), width=110), opinion.ask(world.chain_url)
-        accounts = {"Ada": ada, "Bruno": bruno}
-        shown = story.Story(written, cast(Client, told), Stack(Path("nowhere")), asked, 2, token_id, contract, accounts)
-        await asyncio.to_thread(shown.cap_table, "Cap table now")
-        agrees = story.verdict(written, asked)
+        shown = Story(written, cast(Client, told), Stack(Path("nowhere")), asked, 2, {"Ada": ada, "Bruno": bruno})
+        await asyncio.to_thread(shown.holders, token_id, contract, "Cap table now")
+        agrees = verdict(written, asked)
         assert isinstance(written.file, io.StringIO)
         return agrees, written.file.getvalue(), asked
 
@@ -80,6 +82,33 @@ async def test_a_cap_table_with_one_wrong_amount_is_told_with_what_the_chain_say
     assert "✓" in next(line for line in written.splitlines() if bruno in line)
 
 
+async def test_a_deed_that_is_told_to_be_another_s_turns_the_verdict(world: World) -> None:
+    ada, bruno, asset = await world.account(), await world.account(), await world.asset()
+    kind = {"asset_id": asset, "kind": "deed", "name": "Blue", "symbol": "BLUE"}
+    token_id = (await world.post("/v1/tokens", kind)).json()["token_id"]
+    await world.finish()
+    document = "0x" + "8f" * 32
+    issued = await world.post(
+        f"/v1/tokens/{token_id}/deeds", {"deed_id": DEED, "to": ada, "uri": "u", "document_hash": document}
+    )
+    await world.post(f"/v1/tokens/{token_id}/royalty", {"receiver": bruno, "basis_points": 250})
+    await world.finish()
+    path = f"/tokens/{token_id}/deeds/{DEED}"
+    told = Told({path: (await world.get(f"/v1{path}")).json()})
+
+    async def judge() -> list[str]:
+        written, asked = Console(file=io.StringIO(), width=110), opinion.ask(world.chain_url)
+        shown = Regulated(written, cast(Client, told), Stack(Path("nowhere")), asked, 2)
+        shown.painting_id, shown.painting = token_id, issued.json()["contract"]
+        await asyncio.to_thread(shown.deed, "The deed")
+        assert verdict(written, asked) is all(row.agrees for row in asked.rows)
+        return [row.what for row in asked.rows if not row.agrees]
+
+    assert await judge() == []
+    told.answers[path] |= {"holder": bruno, "document_hash": "0x" + "8e" * 32}
+    assert await judge() == ["deed: holder", "deed: document_hash"]
+
+
 @pytest.mark.parametrize("kind", ["balanceOf Ada", "paused", "muniment verify: exit code"])
 @pytest.mark.usefixtures("signals")
 def test_one_difference_makes_the_demo_fail(
@@ -90,7 +119,7 @@ def test_one_difference_makes_the_demo_fail(
 
     def told(stack: Stack, *, plain: bool) -> tuple[bool, Opinion]:
         del stack
-        return story.verdict(Console(no_color=plain), asked), asked
+        return verdict(Console(no_color=plain), asked), asked
 
     monkeypatch.setattr(demo, "tell", told)
     monkeypatch.setattr(sys, "argv", ["scripts/demo", "--json", "--no-color"])

@@ -1,6 +1,7 @@
 """The rules that the repository keeps of itself."""
 
 import ast
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -19,6 +20,7 @@ TRACKED = subprocess.run(
     check=True,
 ).stdout.split("\n")[:-1]
 PYTHON = [name for name in TRACKED if name.endswith(".py") and (ROOT / name).exists()]
+LOCKS = ["requirements.lock", "scripts/node.lock", "scripts/slither.lock", "contracts/package-lock.json"]
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "core", "base", "manager", "repository", "service"}
 LINES_MAX = 520
 FUNCTION_LINES_MAX = 70
@@ -28,7 +30,7 @@ def text_of(name: str) -> str:
     return (ROOT / name).read_text()
 
 
-@pytest.mark.parametrize("name", ["requirements.lock", "scripts/node.lock", "contracts/package-lock.json"])
+@pytest.mark.parametrize("name", LOCKS)
 def test_a_lock_file_has_hashes_and_names_no_host(name: str) -> None:
     text = text_of(name)
     assert "sha256:" in text or '"integrity"' in text
@@ -97,7 +99,8 @@ def test_no_secret_is_in_the_repository() -> None:
 
 
 def test_mirror_tables_are_named_by_the_mirror_alone() -> None:
-    table = re.compile(r"\bmirror\.(blocks|contracts|deployments|transfers|holdings|supplies|pauses|heads)\b")
+    names = "blocks|contracts|deployments|transfers|holdings|supplies|pauses|heads|titles|states|events"
+    table = re.compile(rf"\bmirror\.({names})\b")
     outside = [name for name in PYTHON if name.startswith("service/") and not name.startswith("service/mirror/")]
     assert [name for name in outside if table.search(text_of(name))] == []
 
@@ -108,3 +111,22 @@ def test_every_problem_has_a_sentence_and_a_stable_name() -> None:
         assert problem.__doc__
         assert problem.__doc__.rstrip().endswith(".")
         assert 400 <= problem.status < 600
+
+
+def test_every_answer_to_slither_has_a_reason() -> None:
+    answers = [
+        (name, line.strip())
+        for name in TRACKED
+        if name.endswith(".sol") and (ROOT / name).exists()
+        for line in text_of(name).splitlines()
+        if "slither-disable" in line
+    ]
+    # One line at a time, never a range of them.
+    form = re.compile(r"// slither-disable-next-line [a-z0-9-]+(,[a-z0-9-]+)*( \S+){3,}")
+    assert [answer for answer in answers if not form.fullmatch(answer[1])] == []
+
+
+def test_every_detector_left_out_has_a_sentence() -> None:
+    excluded = json.loads(text_of("contracts/slither.config.json"))["detectors_to_exclude"].split(",")
+    readme = text_of("contracts/README.md")
+    assert [detector for detector in excluded if f"`{detector}`" not in readme] == []

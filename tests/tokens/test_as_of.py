@@ -13,7 +13,7 @@ from sqlalchemy import text
 from web3 import Web3
 
 from service.chain import artifacts
-from service.tokens import reading
+from service.operations import reading
 from tests.rpc import rpc
 from tests.web.answers import problem
 from tests.world import World, make_settings, open_world
@@ -207,12 +207,13 @@ async def test_a_block_below_the_mirror_and_a_mirror_without_blocks(
     height = int(rpc(chain_url, "eth_blockNumber"), 16)
     start_block = height + 5
     settings = make_settings(database_url, chain_url, tmp_path / "keystore", start_block=start_block)
-    async with open_world(settings) as world:
+    async with open_world(settings, authority=False) as world:
         assert (await world.get("/v1/status")).json()["chain"]["tip"] is None
         problem(await world.get("/v1/tokens"), "mirror-empty")
         assert (await world.get("/v1/tokens")).headers["retry-after"] == "1"
         world.mine(7)
         await world.index()
+        await world.authority()
         body = {"asset_id": await world.asset(), "name": "Mill", "symbol": "MILL"}
         token_id = (await world.post("/v1/tokens", body)).json()["token_id"]
         for number in (0, start_block - 1):

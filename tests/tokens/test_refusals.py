@@ -10,12 +10,12 @@ import pytest
 import pytest_asyncio
 
 from service.access import commands as access
-from service.addresses import checksum
+from service.addresses import ZERO, checksum, parse_address
 from service.amounts import AMOUNT_MAX
 from service.chain import contracts
+from service.deployments.calls import deployment_salt
 from service.factory import OPERATOR_ROLE
 from service.operations.submit import Request
-from service.tokens import commands
 from tests.rpc import rpc
 from tests.web.answers import problem
 from tests.world import PEPPER, World
@@ -164,9 +164,13 @@ async def test_a_token_that_the_factory_has_but_we_do_not(shared: World) -> None
     async with shared.db.read() as connection:
         row = await (await connection.execute("SELECT id FROM issuers")).fetchone()
     assert row is not None
-    salt = commands._deployment_salt(row[0], UUID(asset_id), "fungible")
-    code = contracts.creation_code("AssetToken", "Mill", "MILL", 0, shared.signer)
-    data = contracts.encode_call("AssetFactory", "deploy", salt, code)
+    salt = deployment_salt(row[0], UUID(asset_id), "AssetToken")
+    listed = (await shared.get("/v1/contracts")).json()
+    (authority,) = [parse_address(each["address"]) for each in listed if each["kind"] == "authority"]
+    asset = UUID(asset_id).bytes.ljust(32, bytes(1))
+    terms = ("Mill", "MILL", 0, authority, ZERO, ZERO, asset, bytes(32))
+    code = contracts.creation_code("AssetToken", terms)
+    data = contracts.encode_call("AssetFactory", "deploy", salt, code, contracts.name32("AssetToken"))
     sent = {"from": checksum(shared.signer), "to": shared.settings.factory_address, "data": "0x" + data.hex()}
     rpc(shared.chain_url, "eth_sendTransaction", sent)
     await shared.index()
@@ -179,10 +183,8 @@ async def test_a_signer_without_the_role(shared: World) -> None:
     async with shared.db.transaction() as session:
         await access.create_issuer(session, name="Unauthorised", signer=bytes.fromhex(HOLDER[2:]))
         key = await access.create_key(session, issuer="Unauthorised", caller="tests", environment="test", pepper=PEPPER)
-    asset = await shared.post("/v1/assets", {"name": "Mill", "category": "house"}, key=key.text)
     async with nothing_spent(shared):
-        body = {"asset_id": asset.json()["id"], "name": "Mill", "symbol": "MILL"}
-        told = revert(await shared.post("/v1/tokens", body, key=key.text), "signer-lacks-role")
+        told = revert(await shared.post("/v1/authority", {}, key=key.text), "signer-lacks-role")
     assert told["name"] == "AccessControlUnauthorizedAccount"
     assert told["arguments"]["neededRole"] == "0x" + OPERATOR_ROLE.hex()
 

@@ -1,7 +1,7 @@
 """The pages of one walk through a cap table belong together."""
 
 from service.errors import Problem
-from service.tokens.problems import BY_REVERT
+from service.refusals import BY_REVERT
 from tests.rpc import rpc
 from tests.web.answers import problem
 from tests.world import World
@@ -42,4 +42,4 @@ async def test_a_walk_is_not_of_two_blocks(world: World) -> None:
 
 
 def test_every_problem_that_stands_for_a_contracts_error_is_known_to_all_processes() -> None:
-    assert set(BY_REVERT.values()) == {each for each in Problem.registry.values() if each.revert}
+    assert set(BY_REVERT.values()) == {each for each in Problem.registry.values() if each.reverts}

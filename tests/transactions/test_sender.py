@@ -45,7 +45,7 @@ async def test_nonces_are_dense_and_in_order_of_acceptance(world: World, minting
         await world.mint(token_id, holder, amount)
     await world.finish()
     given = await nonces(world)
-    assert given == list(range(given[0], given[0] + 9))  # the factory, the token and seven mints
+    assert given == list(range(given[0], given[0] + 10))  # the factory, the authority, the token and seven mints
     assert chain_count(world) == given[-1] + 1
     assert await world.holding(token_id, holder) == sum(range(1, 8))
 

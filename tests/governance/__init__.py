@@ -1,0 +1,1 @@
+"""Governors: proposals, votes, and what comes of them."""
