@@ -8,11 +8,13 @@ from uuid import UUID
 from eth_utils.crypto import keccak
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from service.addresses import ZERO
 from service.chain import contracts
-from service.chain.reader import Call
+from service.chain.node import NodeRefused, NodeUnavailable
+from service.chain.reader import Call, Reverted
 from service.db import ReadConnection
 from service.deployments import queries
-from service.deployments.problems import NotScheduled
+from service.deployments.problems import NotScheduled, OperationAlreadyExecuted
 from service.deployments.queries import Target
 from service.operations.queries import Operation
 from service.operations.submit import Intent, Ledger, Request, once, simulate, submit
@@ -50,11 +52,24 @@ async def send_role_call(
         try:
             return await send(ledger, request, _direct(request, call))
         except NotScheduled:
+            await _refuse_executed(ledger, _direct(request, call))
             async with ledger.db.read() as connection:
                 authority = await queries.required(connection, issuer_id=request.caller.issuer_id, kind="authority")
             return await send(ledger, request, _scheduling(request, call, authority))
 
     return await once(ledger, request, make)
+
+
+async def _refuse_executed(ledger: Ledger, direct: Intent) -> None:
+    """What was done before the role got its delay is not scheduled by a retry after a restore. Silence is no proof."""
+    assert direct.proof is not None, "a role call burns what proves it"
+    to, data = direct.proof
+    try:
+        answer = await ledger.chain.call(Call(to=to, data=data, sender=ZERO))
+    except (NodeUnavailable, NodeRefused, Reverted):
+        return
+    if int.from_bytes(answer) == 1:
+        raise OperationAlreadyExecuted("the contract has executed this very request: look for its effect")
 
 
 def _direct(request: Request, call: RoleCall) -> Intent:

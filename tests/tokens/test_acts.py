@@ -180,6 +180,13 @@ async def test_units_with_history_stop_at_what_votes_can_count(shared: World) ->
     problem(await shared.mint(token_id, ALICE, 2**208), "cap-exceeded")
 
 
+async def test_tokens_of_every_kind_are_listed(shared: World, units: str, deeds: str) -> None:
+    utility, votes = await token(shared, "utility", cap="100"), await token(shared, "governance", cap="100")
+    listed = {row["id"]: row["kind"] for row in (await shared.get("/v1/tokens", limit=200)).json()["data"]}
+    for id_, kind in ((units, "fungible"), (deeds, "deed"), (utility, "utility"), (votes, "governance")):
+        assert listed[id_] == kind == (await shared.get(f"/v1/tokens/{id_}")).json()["kind"]
+
+
 async def test_a_kind_does_only_what_it_can(shared: World, units: str, deeds: str) -> None:
     assert problem(await shared.mint(deeds, ALICE, 1), "wrong-token-kind")["kind"] == "deed"
     body = {"deed_id": "1", "to": ALICE, "document_hash": HASH}
