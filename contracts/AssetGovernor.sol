@@ -13,6 +13,7 @@ import {GovernorVotesQuorumFraction} from
     "@openzeppelin/contracts/governance/extensions/GovernorVotesQuorumFraction.sol";
 import {IVotes} from "@openzeppelin/contracts/governance/utils/IVotes.sol";
 import {IERC6372} from "@openzeppelin/contracts/interfaces/IERC6372.sol";
+import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 
 /// @notice What a governor is made with. A vote can change all but the name and the token.
 /// @param name The governor's name, of any length.
@@ -20,7 +21,8 @@ import {IERC6372} from "@openzeppelin/contracts/interfaces/IERC6372.sol";
 /// @param votingDelay Blocks from a proposal to the count of who may vote.
 /// @param votingPeriod Blocks of voting; not zero.
 /// @param proposalThreshold Votes that a proposer needs.
-/// @param quorumPercent Votes for and abstentions together must reach this share of the supply: 1 to 100.
+/// @param quorumPercent Votes for and abstentions together must reach this share of the supply: 1 to 100; the
+/// number is rounded up.
 /// @param voteExtension Blocks of voting that remain at least once the quorum is reached; at most the voting period.
 /// @param timelockDelay Seconds between the queueing of a passed proposal and its execution; not zero.
 struct GovernorTerms {
@@ -94,6 +96,18 @@ contract AssetGovernor is
     /// @return Votes at the block before the proposal.
     function proposalThreshold() public view override(Governor, GovernorSettings) returns (uint256) {
         return super.proposalThreshold();
+    }
+
+    /// @notice How many votes for and abstentions a proposal needs together. Rounded up, and one at least, so that
+    /// however small the supply no proposal passes without a vote.
+    /// @param timepoint A block in the past.
+    /// @return Votes; the share in force at that block of the supply at that block.
+    function quorum(
+        uint256 timepoint
+    ) public view override(Governor, GovernorVotesQuorumFraction) returns (uint256) {
+        uint256 supply = token().getPastTotalSupply(timepoint);
+        uint256 share = Math.mulDiv(supply, quorumNumerator(timepoint), quorumDenominator(), Math.Rounding.Ceil);
+        return Math.max(share, 1);
     }
 
     /// @notice When the voting on a proposal ends.

@@ -103,8 +103,12 @@ contract ComplianceRegistry is AccessManaged, Operations, IComplianceRegistry {
     mapping(address wallet => bytes32 investor) private _investors;
     mapping(address token => TokenState) private _tokens;
 
-    /// @dev Of how many registered tokens there is a balance or a holding: so a list of them can be checked.
+    /// @dev Of which registered tokens a wallet has a balance: the sum of their marks (`_mark`), so that a list of them
+    /// can be checked. A number alone would not do: of a token that has given up this registry the balance says
+    /// nothing, so it could stand in the list for one that is held.
     mapping(address wallet => uint256) private _walletTokens;
+
+    /// @dev Of how many registered tokens an investor has a holding. A number does here, since holdings are kept here.
     mapping(bytes32 investor => uint256) private _investorTokens;
 
     /// @notice What is attested about `investor` from here on.
@@ -202,6 +206,9 @@ contract ComplianceRegistry is AccessManaged, Operations, IComplianceRegistry {
     /// @notice The list must be strictly ascending, so that none is in it twice.
     error TokensUnsorted();
 
+    /// @notice The list is as long as it must be, but names other tokens than those of which the wallet has a balance.
+    error TokensMismatched();
+
     /// @notice The list names a token that is not held.
     /// @param token The token.
     error TokenNotHeld(address token);
@@ -298,8 +305,16 @@ contract ComplianceRegistry is AccessManaged, Operations, IComplianceRegistry {
         bytes32 next = _investorIdOf(wallet);
         if (former != next) {
             require(!_identities[former].blocked, InvestorStillBlocked(former));
-            _checkTokens(tokens, _walletTokens[wallet]);
-            for (uint256 i = 0; i < tokens.length; ++i) _moveHolding(tokens[i], wallet, former, next);
+            uint256 held = _walletTokens[wallet];
+            _checkTokens(tokens, uint16(held));
+            uint256 given = 0;
+            for (uint256 i = 0; i < tokens.length; ++i) {
+                unchecked {
+                    given += _mark(tokens[i]);
+                }
+                _moveHolding(tokens[i], wallet, former, next);
+            }
+            require(given == held, TokensMismatched());
         }
         emit WalletLinked(wallet, investor);
     }
@@ -546,7 +561,7 @@ contract ComplianceRegistry is AccessManaged, Operations, IComplianceRegistry {
     /// @param wallet The wallet.
     /// @return Of how many registered tokens it has a balance.
     function tokensOfWallet(address wallet) external view returns (uint256) {
-        return _walletTokens[wallet];
+        return uint16(_walletTokens[wallet]);
     }
 
     /// @notice How many tokens the list for `setIdentity` must name.
@@ -584,8 +599,14 @@ contract ComplianceRegistry is AccessManaged, Operations, IComplianceRegistry {
         Side memory receiver
     ) private {
         if (amount == 0 || from == to) return;
-        if (from != address(0) && fromBalance == 0) _walletTokens[from] = Math.saturatingSub(_walletTokens[from], 1);
-        if (to != address(0) && toBalance == amount) _walletTokens[to] += 1;
+        unchecked {
+            if (from != address(0) && fromBalance == 0) {
+                uint256 held = _walletTokens[from];
+                // Without a last token nothing is left of the sum, whatever a token once failed to tell of.
+                _walletTokens[from] = uint16(held) > 1 ? held - _mark(_msgSender()) : 0;
+            }
+            if (to != address(0) && toBalance == amount) _walletTokens[to] += _mark(_msgSender());
+        }
         _shift(state, amount, sender, receiver);
     }
 
@@ -752,6 +773,12 @@ contract ComplianceRegistry is AccessManaged, Operations, IComplianceRegistry {
             Lot memory lot = stored[i];
             if (lot.unlocksAt > block.timestamp) sum += lot.amount;
         }
+    }
+
+    /// @dev What a token adds to a wallet's word: its hash in the high 240 bits, and one in the low 16, which count.
+    /// The sum wraps around.
+    function _mark(address token) private pure returns (uint256) {
+        return (uint256(keccak256(abi.encode(token))) << 16) | 1;
     }
 
     /// @dev Ascending, and as many as are held: with each of them held, none is missing.

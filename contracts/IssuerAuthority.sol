@@ -52,6 +52,9 @@ contract IssuerAuthority is AccessManager, Operations {
     /// @param caller Who is a member of none.
     error NotAMember(address caller);
 
+    /// @notice An id is burned by something that is done, and not by nothing.
+    error CallsMissing();
+
     /// @notice Makes the authority and gives every role to one account, except the guardian's.
     /// @param admin The first administrator; not the zero address.
     /// @param enforcerDelay Seconds between an enforcer's scheduling a forced transfer and its execution; 0 for none.
@@ -75,10 +78,11 @@ contract IssuerAuthority is AccessManager, Operations {
     /// @notice Calls functions of this contract in the caller's name, all or none, and exactly once: grants, revokes,
     /// schedules and cancellations come this way when a repetition must change nothing.
     /// @param operationId The id to burn; not zero.
-    /// @param calls The encoded calls, each checked as if the caller had made it alone.
+    /// @param calls The encoded calls, one at least, each checked as if the caller had made it alone.
     function perform(bytes32 operationId, bytes[] calldata calls) external {
         address caller = _msgSender();
         require(_isMember(caller), NotAMember(caller));
+        require(calls.length != 0, CallsMissing());
         _burnOperation(operationId);
         // slither-disable-next-line unused-return the functions of this contract return nothing that matters here
         for (uint256 i = 0; i < calls.length; ++i) Address.functionDelegateCall(address(this), calls[i]);
@@ -149,7 +153,14 @@ contract IssuerAuthority is AccessManager, Operations {
         super._setTargetFunctionRole(target, selector, roleId);
     }
 
-    /// @dev Counts the administrators.
+    /// @dev An administrator's membership begins at once: one that is counted and not in force yet could not stand in
+    /// for the last one that leaves.
+    function _setGrantDelay(uint64 roleId, uint32 newDelay) internal override {
+        require(roleId != ADMIN_ROLE, AccessManagerLockedRole(ADMIN_ROLE));
+        super._setGrantDelay(roleId, newDelay);
+    }
+
+    /// @dev Counts the administrators, each of whom is in force.
     function _grantRole(
         uint64 roleId,
         address account,

@@ -17,7 +17,7 @@ contract ReserveAttestation is IReserve, AccessManaged, EIP712, Operations {
     struct Reserve {
         address attester;
         uint64 issuedAt;
-        // Zero while there is no attestation that counts; `issuedAt` stays, so an old signature never returns.
+        // Zero while there is no attestation that counts; `issuedAt` never falls, so an old signature never returns.
         uint64 expiresAt;
         uint256 amount;
     }
@@ -59,9 +59,9 @@ contract ReserveAttestation is IReserve, AccessManaged, EIP712, Operations {
     /// @param token The token without an attester.
     error AttesterMissing(address token);
 
-    /// @notice An attestation as new or newer is known, and was perhaps voided.
+    /// @notice An attestation as new or newer is known, or the attester was named in that second or later.
     /// @param issuedAt When the one brought was signed.
-    /// @param latest When the known one was signed.
+    /// @param latest When the known one was signed, or the attester named.
     error AttestationStale(uint64 issuedAt, uint64 latest);
 
     /// @notice The attestation claims to be signed later than now.
@@ -78,7 +78,8 @@ contract ReserveAttestation is IReserve, AccessManaged, EIP712, Operations {
         require(authority_.code.length != 0, AuthorityMissing());
     }
 
-    /// @notice Names who vouches for a token. Voids the former attestation, also when the attester stays the same.
+    /// @notice Names who vouches for a token. Voids the former attestation, also when the attester stays the same, and
+    /// with it all that was signed up to now, whether brought here or not.
     /// @param token The token.
     /// @param attester The account whose signature counts, a contract with ERC-1271 or not; zero for nobody.
     /// @param operationId The id to burn; not zero.
@@ -91,13 +92,15 @@ contract ReserveAttestation is IReserve, AccessManaged, EIP712, Operations {
         reserve.attester = attester;
         reserve.amount = 0;
         reserve.expiresAt = 0;
+        reserve.issuedAt = uint64(block.timestamp);
         emit AttesterSet(token, attester);
     }
 
     /// @notice Takes the attester's signed word; anyone may bring it.
     /// @param token The token.
     /// @param amount The largest supply that is backed, in the token's base units.
-    /// @param issuedAt When the attester signed: later than the last attestation and not later than now.
+    /// @param issuedAt When the attester signed: later than the last attestation and than the second in which the
+    /// attester was named, and not later than now.
     /// @param expiresAt The first second at which the word no longer holds; later than now.
     /// @param signature The attester's signature.
     function attest(
@@ -110,9 +113,9 @@ contract ReserveAttestation is IReserve, AccessManaged, EIP712, Operations {
         Reserve storage reserve = _reserves[token];
         address attester = reserve.attester;
         require(attester != address(0), AttesterMissing(token));
-        require(issuedAt > reserve.issuedAt, AttestationStale(issuedAt, reserve.issuedAt));
         require(issuedAt <= block.timestamp, AttestationFromFuture(issuedAt));
         require(expiresAt > block.timestamp, ReserveExpired(expiresAt));
+        require(issuedAt > reserve.issuedAt, AttestationStale(issuedAt, reserve.issuedAt));
         bytes32 digest =
             _hashTypedDataV4(keccak256(abi.encode(ATTESTATION_TYPEHASH, token, amount, issuedAt, expiresAt)));
         require(
@@ -136,7 +139,7 @@ contract ReserveAttestation is IReserve, AccessManaged, EIP712, Operations {
     /// @notice The last attestation for a token.
     /// @param token The token.
     /// @return amount The largest supply that is backed; zero if nothing is attested.
-    /// @return issuedAt When the last attestation was signed, also when it was voided since.
+    /// @return issuedAt When the last attestation was signed, or, if none was since, when the attester was named.
     /// @return expiresAt The first second at which it no longer holds; zero if nothing is attested.
     /// @return attester Who may attest; zero for nobody.
     function attestation(

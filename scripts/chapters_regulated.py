@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from eth_account import Account
@@ -277,7 +278,8 @@ class Regulated(Teller):
         row: dict[str, Any] = rows[-1]
         place = ("IssuerAuthority", self.authority)
         ready_at = self.opinion.says(place, "getSchedule", row["id"], block=block)
-        wanted = int(row["ready_at"]) if row["status"] == "scheduled" else 0
+        promised = int(datetime.fromisoformat(row["ready_at"]).timestamp())
+        wanted = promised if row["status"] == "scheduled" else 0
         agrees = self.opinion.check("schedule: ready at", block, wanted, ready_at)
         said = self.opinion.says(place, "hashOperation", row["caller"], row["target"], row["data"], block=block)
         agrees = self.opinion.check("schedule: id", block, row["id"], said) and agrees

@@ -45,11 +45,12 @@ UNTOLD: dict[str, str] = {
         ),
         _CHECKED,
     ),
+    "AlreadyDeployed": "a deployment that the chain has already is taken over as done",
     **dict.fromkeys(
         (
             *("ECDSAInvalidSignature", "ECDSAInvalidSignatureLength", "ECDSAInvalidSignatureS"),
             *("ERC3009InvalidSignature", "LengthMismatch", "OperationIdMissing", "HookGasTooLow", "TokenMissing"),
-            *("AccessManagedRequiredDelay", "ERC7943CannotSend", "ERC7943CannotTransfer"),
+            *("AccessManagedRequiredDelay", "CallsMissing", "ERC7943CannotSend", "ERC7943CannotTransfer"),
         ),
         _OURS,
     ),

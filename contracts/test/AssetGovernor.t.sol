@@ -349,6 +349,25 @@ contract AssetGovernorTest is Harness {
         _is(id, IGovernor.ProposalState.Defeated);
     }
 
+    function test_the_quorum_is_rounded_up_and_never_nothing() public {
+        GovernanceToken small = new GovernanceToken(GovernanceTerms("V", "V", 0, address(authority), 1e9, "asset"));
+        GovernorTerms memory terms = _terms();
+        (terms.token, terms.quorumPercent, terms.proposalThreshold) = (address(small), 10, 0);
+        AssetGovernor other = new AssetGovernor(terms);
+        vm.roll(110);
+        small.mint(alice, 9, "nine");
+        vm.roll(120);
+        small.mint(alice, 2, "eleven");
+        vm.roll(130);
+        assertEq(other.quorum(105), 1, "of no supply");
+        assertEq(other.quorum(115), 1, "of nine");
+        assertEq(other.quorum(125), 2, "of eleven");
+        Call memory made = _minting();
+        uint256 id = other.propose(made.targets, made.values, made.datas, made.description);
+        vm.roll(other.proposalDeadline(id) + 1);
+        assertEq(uint256(other.state(id)), uint256(IGovernor.ProposalState.Defeated), "without a vote");
+    }
+
     function test_votes_against_make_no_quorum() public {
         uint256 id = _open(_minting());
         _vote(id, alice, FOR);

@@ -148,6 +148,33 @@ contract AssetTokenTest is TokenFixture {
         assertEq(token.balanceOf(bob), 5, "once");
     }
 
+    function test_a_copied_id_looks_done_as_what_burned_it_and_as_nothing_else() public {
+        bytes32 id = nextId();
+        address minter = address(0xBAD);
+        authority.allow(minter);
+        bytes memory freeze = abi.encodeCall(token.setFrozenTokensIf, (alice, 0, 7, id));
+        bytes memory copied = abi.encodeCall(token.mint, (minter, 0, id));
+        assertTrue(!token.operationExecutedAs(id, keccak256(freeze)), "free");
+        assertTrue(!token.operationExecutedAs(id, 0), "a free id was burned by nothing");
+        vm.prank(minter);
+        token.mint(minter, 0, id);
+        vm.expectRevert(abi.encodeWithSelector(Operations.OperationAlreadyExecuted.selector, id));
+        token.setFrozenTokensIf(alice, 0, 7, id);
+        assertTrue(token.operationExecuted(id), "burned");
+        assertTrue(!token.operationExecutedAs(id, keccak256(freeze)), "not by the freeze");
+        assertTrue(token.operationExecutedAs(id, keccak256(copied)), "but by the mint");
+        assertTrue(!token.operationExecutedAs(id, 0), "and not by nothing");
+    }
+
+    function test_a_call_with_a_tail_is_another_call() public {
+        bytes32 id = nextId();
+        bytes memory call_ = abi.encodeCall(token.mint, (bob, 5, id));
+        (bool done, ) = address(token).call(bytes.concat(call_, hex"00"));
+        assertTrue(done, "minted");
+        assertTrue(!token.operationExecutedAs(id, keccak256(call_)), "not this one");
+        assertTrue(token.operationExecutedAs(id, keccak256(bytes.concat(call_, hex"00"))), "this one");
+    }
+
     function test_every_kind_of_operation_burns_its_id() public {
         bytes[] memory calls = new bytes[](7);
         calls[0] = abi.encodeCall(token.batchMint, (pair(bob, carol), pair(1, 1), bytes32(uint256(901))));
@@ -161,6 +188,7 @@ contract AssetTokenTest is TokenFixture {
             (bool done, ) = address(token).call(calls[i]);
             assertTrue(done, "done");
             assertTrue(token.operationExecuted(bytes32(901 + i)), "burned");
+            assertTrue(token.operationExecutedAs(bytes32(901 + i), keccak256(calls[i])), "by this call");
             bytes memory answer;
             (done, answer) = address(token).call(calls[i]);
             assertEq(

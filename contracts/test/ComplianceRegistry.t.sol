@@ -632,6 +632,63 @@ contract ComplianceRegistryTest is RegistryFixture {
         assertCountry(tokenAt, USA, 1);
     }
 
+    function test_a_token_that_left_stands_for_no_other_in_a_link() public {
+        RegistryToken left = newToken();
+        setPolicy(tokenAt, 0, 0, 0, 0, 100, new uint16[](0));
+        openPolicy(address(left));
+        left.detach();
+        token.mint(ALICE_1, 100);
+        lot(tokenAt, ALICE, 100, NOW + 1000);
+        vm.expectRevert(ComplianceRegistry.TokensMismatched.selector);
+        registry.linkWallet(ALICE_1, BOB, one(address(left)), bytes32("x"));
+        expectRestricted(43, ALICE_1, 100, 0);
+        registry.linkWallet(ALICE_1, BOB, one(tokenAt), bytes32("x"));
+        vm.expectRevert(abi.encodeWithSelector(ComplianceRegistry.TokenNotHeld.selector, address(left)));
+        registry.setIdentity(ALICE, USA, 1, 0, one(address(left)), bytes32("x"));
+        token.mint(STRANGER, 100);
+        vm.expectRevert(ComplianceRegistry.TokensMismatched.selector);
+        registry.linkWallet(STRANGER, BOB, one(address(left)), bytes32("x"));
+        registry.linkWallet(STRANGER, BOB, one(tokenAt), bytes32("x"));
+        assertEq(registry.holding(tokenAt, BOB), 100, "counted");
+    }
+
+    function test_a_token_that_left_stands_for_no_other_among_several() public {
+        RegistryToken second = newToken();
+        RegistryToken left = newToken();
+        openPolicy(tokenAt);
+        openPolicy(address(second));
+        openPolicy(address(left));
+        token.mint(ALICE_1, 1);
+        second.mint(ALICE_1, 2);
+        left.mint(ALICE_1, 3);
+        left.redeem(ALICE_1, 3);
+        left.detach();
+        vm.expectRevert(ComplianceRegistry.TokensMismatched.selector);
+        registry.linkWallet(ALICE_1, BOB, two(tokenAt, address(left)), bytes32("x"));
+        vm.expectRevert(ComplianceRegistry.TokensMismatched.selector);
+        registry.linkWallet(ALICE_1, BOB, two(address(second), address(left)), bytes32("x"));
+        registry.linkWallet(ALICE_1, BOB, two(tokenAt, address(second)), bytes32("x"));
+        second.transfer(ALICE_1, STRANGER, 2);
+        assertEq(registry.tokensOfWallet(ALICE_1), 1, "one left");
+        registry.linkWallet(ALICE_1, 0, one(tokenAt), bytes32("y"));
+        token.redeem(ALICE_1, 1);
+        registry.linkWallet(ALICE_1, BOB, none(), bytes32("z"));
+    }
+
+    function test_a_wallet_without_a_last_token_begins_anew() public {
+        RegistryToken second = newToken();
+        openPolicy(tokenAt);
+        openPolicy(address(second));
+        second.forceUntold(address(0), ALICE_1, 3);
+        token.mint(ALICE_1, 1);
+        second.redeem(ALICE_1, 3);
+        token.redeem(ALICE_1, 1);
+        assertEq(registry.tokensOfWallet(ALICE_1), 0, "none");
+        token.mint(ALICE_1, 5);
+        registry.linkWallet(ALICE_1, BOB, one(tokenAt), bytes32("x"));
+        assertEq(registry.holding(tokenAt, BOB), 5, "moved");
+    }
+
     // --- each token for itself
 
     function test_tokens_are_counted_apart() public {

@@ -238,6 +238,30 @@ contract IssuerAuthorityTest is Harness {
         authority.perform(0, calls);
     }
 
+    function test_perform_burns_its_id_as_the_whole_call() public {
+        bytes[] memory calls = new bytes[](1);
+        calls[0] = abi.encodeCall(IAccessManager.revokeRole, (4, ENFORCER));
+        bytes32 callHash = keccak256(abi.encodeCall(IssuerAuthority.perform, (bytes32("op"), calls)));
+        bytes[] memory others = new bytes[](1);
+        uint256 before = vm.snapshotState();
+        vm.prank(ADMIN);
+        authority.perform(bytes32("op"), calls);
+        assertTrue(authority.operationExecutedAs(bytes32("op"), callHash), "done");
+        vm.revertToState(before);
+        others[0] = abi.encodeCall(IAccessManager.renounceRole, (5, ENFORCER));
+        vm.prank(ENFORCER);
+        authority.perform(bytes32("op"), others);
+        assertTrue(authority.operationExecuted(bytes32("op")), "burned");
+        assertTrue(!authority.operationExecutedAs(bytes32("op"), callHash), "but not done");
+    }
+
+    function test_perform_burns_no_id_for_nothing() public {
+        vm.expectRevert(IssuerAuthority.CallsMissing.selector);
+        vm.prank(ENFORCER);
+        authority.perform(bytes32("op"), new bytes[](0));
+        assertTrue(!authority.operationExecuted(bytes32("op")), "free");
+    }
+
     function test_perform_is_all_or_nothing() public {
         bytes[] memory calls = new bytes[](2);
         calls[0] = abi.encodeCall(IAccessManager.grantRole, (2, OTHER, 0));
@@ -325,6 +349,24 @@ contract IssuerAuthorityTest is Harness {
         vm.expectRevert(IssuerAuthority.LastAdmin.selector);
         vm.prank(OTHER);
         authority.renounceRole(0, OTHER);
+    }
+
+    function test_an_administrator_is_one_at_once() public {
+        vm.startPrank(ADMIN);
+        bytes memory locked = abi.encodeWithSelector(IAccessManager.AccessManagerLockedRole.selector, uint64(0));
+        vm.expectRevert(locked);
+        authority.setGrantDelay(0, 365 days);
+        vm.expectRevert(locked);
+        authority.setGrantDelay(0, 0);
+        authority.setGrantDelay(2, 1 days);
+        vm.warp(block.timestamp + 6 days);
+        authority.grantRole(2, OTHER, 0);
+        authority.grantRole(0, OTHER, 0);
+        authority.renounceRole(0, ADMIN);
+        vm.stopPrank();
+        (bool minter, ) = authority.hasRole(2, OTHER);
+        (bool admin, ) = authority.hasRole(0, OTHER);
+        assertTrue(!minter && admin, "other roles may wait");
     }
 
     function test_other_roles_may_end() public {

@@ -25,6 +25,7 @@ contract ReserveAttestationTest is Harness {
         reserve = new ReserveAttestation(address(authority));
         attester = vm.addr(KEY);
         reserve.setAttester(TOKEN, attester, "set");
+        vm.warp(++start);
     }
 
     function _signature(
@@ -168,6 +169,7 @@ contract ReserveAttestationTest is Harness {
     function test_a_word_holds_for_one_token_contract_and_chain() public {
         bytes memory invalid = abi.encodeWithSelector(ReserveAttestation.AttestationInvalid.selector, attester);
         reserve.setAttester(OTHER, attester, "other");
+        vm.warp(++start);
         bytes memory signature = _signature(reserve, KEY, TOKEN, 500, start, start + 100);
         vm.expectRevert(invalid);
         reserve.attest(OTHER, 500, start, start + 100, signature);
@@ -190,6 +192,7 @@ contract ReserveAttestationTest is Harness {
     function test_an_attester_may_be_a_contract() public {
         Wallet wallet = new Wallet(attester);
         reserve.setAttester(TOKEN, address(wallet), "wallet");
+        vm.warp(++start);
         bytes memory bad = _signature(reserve, KEY + 1, TOKEN, 500, start, start + 100);
         vm.expectRevert(abi.encodeWithSelector(ReserveAttestation.AttestationInvalid.selector, address(wallet)));
         reserve.attest(TOKEN, 500, start, start + 100, bad);
@@ -212,7 +215,7 @@ contract ReserveAttestationTest is Harness {
         _refused(1, abi.encodeWithSelector(ReserveAttestation.ReserveMissing.selector));
         (uint256 amount, uint64 issuedAt, uint64 expiresAt,) = reserve.attestation(TOKEN);
         assertEq(amount + expiresAt, 0, "voided");
-        assertEq(uint256(issuedAt), start, "remembered");
+        assertEq(uint256(issuedAt), start, "the second of the naming");
 
         // The first one comes back, its voided word does not.
         reserve.setAttester(TOKEN, attester, "third");
@@ -221,6 +224,23 @@ contract ReserveAttestationTest is Harness {
         vm.warp(start + 1);
         _attest(400, start + 1, start + 100);
         _requireBacked(400);
+    }
+
+    function test_a_word_signed_before_the_naming_and_never_brought_is_void(uint64 issuedAt) public {
+        _attest(100, start, start + 1 days);
+        uint64 named = start + 1 hours;
+        issuedAt = uint64(bound(issuedAt, start + 1, named));
+        bytes memory kept = _signature(reserve, KEY, TOKEN, 1_000_000, issuedAt, start + 1 days);
+        vm.warp(named);
+        reserve.setAttester(TOKEN, attester, "again");
+        bytes memory stale = abi.encodeWithSelector(ReserveAttestation.AttestationStale.selector, issuedAt, named);
+        vm.expectRevert(stale);
+        reserve.attest(TOKEN, 1_000_000, issuedAt, start + 1 days, kept);
+        vm.warp(named + 1);
+        vm.expectRevert(stale);
+        reserve.attest(TOKEN, 1_000_000, issuedAt, start + 1 days, kept);
+        _attest(200, named + 1, start + 1 days);
+        _requireBacked(200);
     }
 
     function test_naming_the_same_attester_again_voids_too() public {

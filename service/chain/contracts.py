@@ -10,9 +10,10 @@ from eth_abi.abi import decode, encode
 from eth_utils.abi import abi_to_signature, collapse_if_tuple
 from eth_utils.crypto import keccak
 
-from service.addresses import checksum, parse_address
+from service.addresses import parse_address
 from service.amounts import parse_amount
 from service.chain import artifacts
+from service.chain.strict import NotCanonical, kind_of, sequence
 from service.chain.wire import parse_data
 
 TRANSFER = keccak(text="Transfer(address,address,uint256)")
@@ -22,6 +23,9 @@ DEPLOYED = keccak(text="Deployed(address,bytes32,address,bytes32,bytes32)")
 
 DETERMINISTIC_DEPLOYER = bytes.fromhex("4e59b44847b379578588920ca78fbf26c0b4956c")
 """Takes salt and creation code; at this address on most chains. Source: Arachnid/deterministic-deployment-proxy."""
+
+TOLD_BYTES_MAX = 64 * 1024
+"""Longer calldata is not put into words: anybody may propose any, and one page holds many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,33 +85,49 @@ def operation_nonce(chain_id: int, contract: bytes, operation_id: UUID) -> bytes
     )
 
 
-def operation_of(data: bytes) -> tuple[str, bytes]:
-    """Of calldata whose last argument is an operation id: a contract with such a function, and the id.
+def operation_of(data: bytes) -> tuple[str, bytes] | None:
+    """Of calldata whose last argument is an operation id: a contract with such a function, and the id; else None."""
+    name, entry = _entries().get(data[:4], ("", None))
+    if entry is None or not entry["inputs"] or entry["inputs"][-1]["name"] != "operationId":
+        return None
+    # The last argument stands at the end of the head, whose length the types tell.
+    head = sum(_head_bytes(item) for item in entry["inputs"])
+    burned = data[4 + head - 32 : 4 + head]
+    return (name, burned) if len(burned) == 32 else None
 
-    Raises:
-        KeyError: no contract of ours has such a function.
-    """
-    for name in artifacts.names():
-        for found in _functions(name).values():
-            if found.selector == data[:4] and found.inputs[-1:] == ("bytes32",):
-                burned: bytes = decode(found.inputs, data[4:])[-1]
-                return name, burned
-    raise KeyError(f"no contract has a function 0x{data[:4].hex()} that ends with an operation id")
+
+def _head_bytes(item: Any) -> int:
+    """How much of the head an argument takes: a word, or a word for each part of a struct of fixed size."""
+    if item["type"] != "tuple":
+        return 32
+    parts = [_head_bytes(part) for part in item["components"]]
+    dynamic = any(part["type"] in ("string", "bytes") or part["type"].endswith("]") for part in item["components"])
+    return 32 if dynamic else sum(parts)
 
 
 def describe_call(data: bytes) -> dict[str, Any] | None:
-    """What calldata asks: contract, function and named arguments; None when it is no call of our contracts."""
+    """What calldata asks: contract, function and named arguments; None when it is no call of our contracts.
+
+    None too when it is longer than `TOLD_BYTES_MAX`, or when no compiler writes it so: see `strict`.
+    """
     name, entry = _entries().get(data[:4], ("", None))
-    if entry is None:
+    return None if entry is None else _told(name, entry, data)
+
+
+def _told(artifact_name: str, entry: Mapping[str, Any], data: bytes) -> dict[str, Any] | None:
+    inputs: Sequence[Mapping[str, Any]] = entry["inputs"]
+    arguments = data[4:]
+    if len(data) > TOLD_BYTES_MAX:
         return None
     try:
-        given = decode([collapse_if_tuple(item) for item in entry["inputs"]], data[4:])
-    except Exception:  # the bytes are a stranger's: a codec's every complaint means "not that call after all"
+        given, end = sequence([kind_of(item["type"], item) for item in inputs]).read(arguments, 0)
+    except NotCanonical:
+        return None
+    if end != len(arguments):
         return None
     # A trailing underscore keeps a parameter apart from a function of its name.
-    named = zip(entry["inputs"], given, strict=True)
-    arguments = {item["name"].rstrip("_"): _json(item, value) for item, value in named}
-    return {"contract": name, "function": entry["name"], "arguments": arguments}
+    named = {item["name"].rstrip("_"): value for item, value in zip(inputs, given, strict=True)}
+    return {"contract": artifact_name, "function": entry["name"], "arguments": named}
 
 
 @cache
@@ -120,23 +140,6 @@ def _entries() -> dict[bytes, tuple[str, Any]]:
                 selector = keccak(text=abi_to_signature(dict(entry)))[:4]  # type: ignore[arg-type]
                 found.setdefault(selector, (name, entry))
     return found
-
-
-def _json(item: Any, value: Any) -> Any:
-    """A decoded argument as JSON: numbers beyond 64 bits are decimal strings."""
-    if isinstance(value, list | tuple) and item["type"].endswith("]"):
-        inner = {**item, "type": item["type"].rpartition("[")[0]}
-        return [_json(inner, each) for each in value]
-    if isinstance(value, tuple):
-        return {part["name"]: _json(part, each) for part, each in zip(item["components"], value, strict=True)}
-    if isinstance(value, bytes):
-        return "0x" + value.hex()
-    if item["type"] == "address":
-        return checksum(bytes.fromhex(value[2:]))
-    if isinstance(value, int) and not isinstance(value, bool):
-        bits = int(item["type"].lstrip("uint") or 256)
-        return value if bits <= 64 else str(value)
-    return value
 
 
 def name32(text: str) -> bytes:
@@ -234,16 +237,7 @@ def encode_json_call(
 def describe_call_to(artifact_name: str, data: bytes) -> dict[str, Any] | None:
     """As `describe_call`, read with the contract's own ABI."""
     entry = next((each for each in _by_function(artifact_name).values() if _selector(each) == data[:4]), None)
-    if entry is None:
-        return None
-    try:
-        given = decode([collapse_if_tuple(dict(item)) for item in entry["inputs"]], data[4:])
-    except Exception:  # the bytes are a stranger's, as in `describe_call`
-        return None
-    named = zip(entry["inputs"], given, strict=True)
-    # A trailing underscore keeps a parameter apart from a function of its name, as in `describe_call`.
-    arguments = {item["name"].rstrip("_"): _json(item, value) for item, value in named}
-    return {"contract": artifact_name, "function": entry["name"], "arguments": arguments}
+    return None if entry is None else _told(artifact_name, entry, data)
 
 
 def abi_hash(types: Sequence[str], *values: Any) -> bytes:

@@ -24,6 +24,14 @@ class NodeUnavailable(Exception):
     """No usable answer: nothing is known about what was asked, not even that the node did not do it."""
 
 
+class AnswerTooLong(NodeUnavailable):
+    """The answer is longer than was asked for: a part of the question may have one that is not."""
+
+
+class AnswerLate(NodeUnavailable):
+    """There was no answer within the time limit: a part of the question may have one."""
+
+
 class NodeRefused(Exception):
     """The node answered with an error.
 
@@ -107,17 +115,23 @@ class Node:
             raise NodeUnavailable(f"{method}: HTTP {status}")
         return outcome
 
-    async def ask_many(self, calls: Sequence[tuple[str, Sequence[Any]]]) -> list[Any | NodeRefused]:
+    async def ask_many(
+        self, calls: Sequence[tuple[str, Sequence[Any]]], *, response_bytes_max: int | None = None
+    ) -> list[Any | NodeRefused]:
         """Ask many things, in batches one after another; the answers come in the order of `calls`.
 
         A refusal takes its place among the answers and harms no other call.
 
+        Args:
+            response_bytes_max: for each batch, in place of the node's own limit.
+
         Raises:
+            AnswerTooLong, AnswerLate: a batch's answer is beyond its limit.
             NodeUnavailable: an answer is missing, doubled or unasked for, or the node refused a batch as a whole.
         """
         outcomes: list[Any | NodeRefused] = []
         for start in range(0, len(calls), self._batch_max):
-            outcomes += await self._ask_batch(calls[start : start + self._batch_max])
+            outcomes += await self._ask_batch(calls[start : start + self._batch_max], response_bytes_max)
         return outcomes
 
     async def close(self) -> None:
@@ -129,11 +143,13 @@ class Node:
     def __repr__(self) -> str:
         return f"Node(timeout_s={self._timeout_s}, batch_max={self._batch_max})"
 
-    async def _ask_batch(self, calls: Sequence[tuple[str, Sequence[Any]]]) -> list[Any | NodeRefused]:
+    async def _ask_batch(
+        self, calls: Sequence[tuple[str, Sequence[Any]]], response_bytes_max: int | None
+    ) -> list[Any | NodeRefused]:
         told_as = f"batch of {len(calls)}, first {calls[0][0]}"
         ids = [next(self._ids) for _ in calls]
         requests = [_request(call_id, method, params) for call_id, (method, params) in zip(ids, calls, strict=True)]
-        status, body = await self._post(requests, told_as=told_as)
+        status, body = await self._post(requests, told_as=told_as, bytes_max=response_bytes_max)
         answers = _decoded(_many, body, status=status, told_as=told_as)
         if isinstance(answers, _Answer) or status != 200 or (len(answers) == 1 and answers[0].id is None):
             first = answers if isinstance(answers, _Answer) else next(iter(answers), _Answer())
@@ -143,7 +159,7 @@ class Node:
             raise NodeUnavailable(f"{told_as}: the answers do not match the questions")
         return [_outcome(by_id[call_id], told_as=told_as) for call_id in ids]
 
-    async def _post(self, message: Any, *, told_as: str) -> tuple[int, bytes]:
+    async def _post(self, message: Any, *, told_as: str, bytes_max: int | None = None) -> tuple[int, bytes]:
         # Errors of aiohttp carry the URL, so they are retold and never chained.
         try:
             async with self._opened().post(
@@ -151,21 +167,14 @@ class Node:
             ) as response:
                 if response.status not in _STATUSES:
                     raise NodeUnavailable(f"{told_as}: HTTP {response.status}")
-                return response.status, await self._body(response, told_as=told_as)
+                body = await _body(response, told_as=told_as, bytes_max=bytes_max or self._response_bytes_max)
+                return response.status, body
         except aiohttp.ClientConnectorError as error:
             raise NodeUnavailable(f"{told_as}: no connection, {error.os_error.strerror}") from None
         except TimeoutError:
-            raise NodeUnavailable(f"{told_as}: no answer within {self._timeout_s} s") from None
+            raise AnswerLate(f"{told_as}: no answer within {self._timeout_s} s") from None
         except (aiohttp.ClientError, OSError) as error:
             raise NodeUnavailable(f"{told_as}: {type(error).__name__}") from None
-
-    async def _body(self, response: aiohttp.ClientResponse, *, told_as: str) -> bytes:
-        body = bytearray()
-        async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
-            body += chunk
-            if len(body) > self._response_bytes_max:
-                raise NodeUnavailable(f"{told_as}: the answer is longer than {self._response_bytes_max} bytes")
-        return bytes(body)
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None or self._session.closed:
@@ -176,6 +185,15 @@ class Node:
                 trust_env=False,
             )
         return self._session
+
+
+async def _body(response: aiohttp.ClientResponse, *, told_as: str, bytes_max: int) -> bytes:
+    body = bytearray()
+    async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
+        body += chunk
+        if len(body) > bytes_max:
+            raise AnswerTooLong(f"{told_as}: the answer is longer than {bytes_max} bytes")
+    return bytes(body)
 
 
 def _request(call_id: int, method: str, params: Sequence[Any]) -> dict[str, Any]:

@@ -8,13 +8,18 @@ from typing import Any, TypeVar
 from service.chain.node import Node, NodeRefused, NodeUnavailable
 from service.chain.reasons import Reason
 from service.chain.reverts import Revert
+from service.chain.times import TIMESTAMP_MAX
 from service.chain.wire import parse_data, parse_quantity, write_data
 from service.settings import Settings
 
 T = TypeVar("T")
 
-TIMESTAMP_MAX = 253_402_300_799
-"""The last second of the year 9999, where dates end."""
+BLOCK_LOGS_BYTES_MAX = 512 * 1024 * 1024
+"""Longest answer about the logs of one contract in one block, of which nothing smaller can be asked.
+
+What a block's gas pays for is far below it: a log without data costs 750 gas and is some 700 bytes of JSON, and a byte
+of data costs 8 gas and is two digits, so that a block of 60 million gas is some 60 MB.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +189,8 @@ class Chain:
 
         Raises:
             NodeUnavailable: also when the node no longer has block `last`.
-            NodeRefused: also with RANGE_TOO_LARGE: ask for fewer blocks.
+            AnswerTooLong, AnswerLate: the answer is beyond a limit, as RANGE_TOO_LARGE is beyond the node's.
+            NodeRefused: also with RANGE_TOO_LARGE: ask for fewer blocks, addresses or topics.
         """
         query = {
             "fromBlock": hex(first),
@@ -193,7 +199,10 @@ class Chain:
             "topics": [[write_data(topic) for topic in topics]],
         }
         wanted = [("eth_getLogs", [query])] if addresses and topics else []
-        answers = await self._node.ask_many([*wanted, _block_call(hex(last))])
+        smallest = first == last and len(addresses) == 1
+        answers = await self._node.ask_many(
+            [*wanted, _block_call(hex(last))], response_bytes_max=BLOCK_LOGS_BYTES_MAX if smallest else None
+        )
         seen = _shaped(_block_or_none, _given(answers[-1]))
         if seen is None or seen.number != last:
             raise NodeUnavailable(f"the node does not have block {last}")

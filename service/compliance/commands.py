@@ -203,9 +203,10 @@ async def attest(ledger: Ledger, request: Request, token_id: UUID, order: Attest
             token, reserve = await _reserve(connection, request.caller.issuer_id, token_id)
         figures = (token.address, order.amount, order.issued_at, order.expires_at)
         data = contracts.encode_call(reserve.artifact, "attest", *figures, bytes.fromhex(order.signature[2:]))
-        return await send(
-            ledger, request, Intent("reserve.attest", token.id, reserve.address, reserve.address, data, proof=None)
-        )
+        # The signature stays out of the record: until it is used, whoever reads it could use it.
+        told = replace(request, body={name: given for name, given in request.body.items() if name != "signature"})
+        intent = Intent("reserve.attest", token.id, reserve.address, reserve.address, data, proof=None)
+        return await send(ledger, told, intent)
 
     return await once(ledger, request, make)
 

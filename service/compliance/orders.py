@@ -1,7 +1,7 @@
 """Request bodies about investors, policies, documents, reserves and previews."""
 
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -19,7 +19,7 @@ from pydantic import (
 
 from service.addresses import Address
 from service.amounts import PositiveAmount
-from service.chain.reader import TIMESTAMP_MAX
+from service.chain import times
 from service.tokens.controls import ALICE, BOB, HASH, Uri
 from service.web.orders import Bytes32, Order, ShortText, Uint256
 
@@ -47,14 +47,14 @@ def _seconds(given: Any) -> int:
         seconds = int(datetime.fromisoformat(found[0].upper()).timestamp())
     except (ValueError, OverflowError):
         raise ValueError("there is no such time") from None
-    if not 0 < seconds <= TIMESTAMP_MAX:
+    if not 0 < seconds <= times.TIMESTAMP_MAX:
         raise ValueError("give a time between the years 1970 and 9999")
     return seconds
 
 
 def write_time(seconds: int) -> str:
-    """Seconds since 1970 as RFC 3339 in UTC."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+    """Seconds since 1970 as RFC 3339 in UTC, at most the last second of the year 9999."""
+    return times.shown(seconds).isoformat().replace("+00:00", "Z")
 
 
 Time = Annotated[

@@ -48,7 +48,7 @@ class HoldingsChanged(Problem):
     """What is held changed while this was asked: wait until the mirror has it, and ask under a new key."""
 
     slug, title, status = "holdings-changed", "The holdings changed meanwhile", 409
-    reverts = ("TokensIncomplete", "TokensUnsorted", "TokenNotHeld")
+    reverts = ("TokensIncomplete", "TokensUnsorted", "TokensMismatched", "TokenNotHeld")
 
 
 class CountryInvalid(Problem):

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 
 from service.addresses import Address
 from service.amounts import Amount
+from service.chain.times import LAST
 from service.chain.typed_data import TypedData
 from service.compliance.orders import COUNTRY_RULES, INVESTOR, write_time
 from service.operations.labels import LabelView
@@ -66,7 +67,7 @@ class IdentityView(BaseModel):
     investor: Bytes32 = Field(examples=[INVESTOR])
     country: int = Field(description="ISO 3166-1 numeric; 0 is unknown.", examples=[756])
     level: int = Field(examples=[2])
-    expires_at: datetime | None = Field(description="From then on it is void; null for never.")
+    expires_at: datetime | None = Field(description=f"From then on it is void; null for never. {LAST}")
     attester: Address = Field(description="Who said so.", examples=[ALICE])
     since_block: int = SINCE
 
@@ -76,7 +77,7 @@ class AttestedView(BaseModel):
 
     country: int = Field(description="ISO 3166-1 numeric; 0 is unknown.", examples=[756])
     level: int = Field(examples=[2])
-    expires_at: datetime | None = Field(description="From then on it is void; null for never.")
+    expires_at: datetime | None = Field(description=f"From then on it is void; null for never. {LAST}")
     attester: Address = Field(description="Who said so.", examples=[ALICE])
 
 
@@ -132,7 +133,7 @@ class LotView(BaseModel):
     """Base units that an investor may not go below before a time."""
 
     amount: Amount = Field(examples=["1000"])
-    unlocks_at: datetime | None = Field(description="Null where it never bound.")
+    unlocks_at: datetime | None = Field(description=f"Null where it never bound. {LAST}")
 
 
 class LotsView(BaseModel):
@@ -151,7 +152,7 @@ class DocumentView(BaseModel):
     version: int = Field(examples=[1])
     uri: str = Field(examples=["https://example.com/prospectus.pdf"])
     document_hash: Bytes32 = Field(examples=[HASH])
-    effective_from: datetime | None = Field(description="Null where the document says so itself.")
+    effective_from: datetime | None = Field(description=f"Null where the document says so itself. {LAST}")
     since_block: int = SINCE
 
 
@@ -159,8 +160,8 @@ class AttestedReserveView(BaseModel):
     """What an attester signed for."""
 
     amount: Amount = Field(examples=["1000000"])
-    issued_at: datetime
-    expires_at: datetime | None
+    issued_at: datetime = Field(description=LAST)
+    expires_at: datetime | None = Field(description=LAST)
     attester: Address = Field(examples=[ALICE])
 
 

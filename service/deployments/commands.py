@@ -1,6 +1,5 @@
 """Deploying what an issuer needs besides tokens; granting roles; acting after a delay."""
 
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -8,18 +7,18 @@ from sqlalchemy import update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from service.addresses import ZERO
-from service.chain import contracts
+from service.addresses import ZERO, checksum
+from service.chain import contracts, times
 from service.db import ReadConnection, new_id
 from service.deployments import queries
-from service.deployments.calls import deployment_intent, executed, performing, send
+from service.deployments.calls import deployment_intent, executed, performing, send, send_deployment
 from service.deployments.orders import (
     AuthorityOrder,
     ContractOrder,
     GrantOrder,
     RevokeOrder,
 )
-from service.deployments.problems import ContractExists, NotReady, ScheduledNotFound
+from service.deployments.problems import ContractExists, NotReady, NotScheduled, ScheduledByAnother, ScheduledNotFound
 from service.deployments.queries import ARTIFACTS, Deployment, Target
 from service.deployments.tables import DeploymentRow
 from service.mirror import facts
@@ -108,7 +107,7 @@ async def _deploy(
         if stored is None:
             raise ContractExists(f"another request asked for the {kind} contract a moment ago: GET /v1/contracts")
 
-    return await send(ledger, request, intent, store)
+    return await send_deployment(ledger, request, intent, store)
 
 
 async def _failed(connection: ReadConnection, issuer_id: UUID, kind: str, subject_id: UUID) -> Deployment | None:
@@ -148,27 +147,43 @@ async def _perform(ledger: Ledger, request: Request, kind: str, function: str, *
 
 
 async def execute_scheduled(ledger: Ledger, request: Request, scheduled_id: bytes) -> Operation:
-    """Carry out a scheduled action of the issuer's signer, once its delay has passed.
+    """Carry out what the issuer's signer has scheduled, once its delay has passed.
+
+    It goes through the authority, which strikes it off its list, and which only the issuer's own contracts obey.
 
     Raises:
         ScheduledNotFound: the authority never scheduled it.
+        ScheduledByAnother: another account did, and executes it itself.
         NotReady, NotScheduled, ScheduleExpired: as their names say.
     """
 
     async def make() -> Operation:
         async with ledger.db.read() as connection:
-            _, state = await _scheduled(connection, request, scheduled_id)
+            authority, state = await _scheduled(connection, request, scheduled_id)
+        if state["caller"] != checksum(request.caller.signer):
+            raise ScheduledByAnother(f"{state['caller']} scheduled it: that account executes it with its own key")
+        if state["status"] != "scheduled":
+            raise NotScheduled(f"it is {state['status']}: schedule it again")
         to, data = bytes.fromhex(state["target"][2:]), bytes.fromhex(state["data"][2:])
-        # Every restricted function of ours ends its arguments with what it burns.
-        artifact, burned = contracts.operation_of(data)
-        proof = executed(Target(artifact, ledger.chain.chain_id, to), burned)
+        inner = contracts.encode_call(authority.artifact, "execute", to, data)
+        proof = _proof_of(ledger, to, data)
+        intent = Intent("scheduled.execute", None, authority.address, authority.address, inner, proof)
         try:
-            return await send(ledger, request, Intent("scheduled.execute", None, to, to, data, proof))
+            return await send(ledger, request, intent)
         except NotReady as refusal:
-            ready_at = datetime.fromtimestamp(int(state["ready_at"]), UTC)
+            ready_at = times.shown(int(state["ready_at"]))
             raise NotReady(f"wait until {ready_at:%Y-%m-%dT%H:%M:%SZ}", ready_at=ready_at.isoformat()) from refusal
 
     return await once(ledger, request, make)
+
+
+def _proof_of(ledger: Ledger, to: bytes, data: bytes) -> tuple[bytes, bytes] | None:
+    """What answers true once the scheduled call was done; None where it ends with no operation id."""
+    found = contracts.operation_of(data)
+    if found is None:
+        return None
+    artifact, burned = found
+    return executed(Target(artifact, ledger.chain.chain_id, to), burned, data)
 
 
 async def cancel_scheduled(ledger: Ledger, request: Request, scheduled_id: bytes) -> Operation:

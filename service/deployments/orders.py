@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, StrictInt
+from pydantic import ConfigDict, Field, StrictInt, model_validator
 
 from service.addresses import Address
 from service.web.orders import Order
@@ -39,6 +39,12 @@ class GrantOrder(Order):
     role: Role
     account: Address
     delay_s: DelayS = Field(0, description="How long each of its actions waits after it was scheduled, in seconds.")
+
+    @model_validator(mode="after")
+    def _administrators_act_at_once(self) -> "GrantOrder":
+        if self.role == "admin" and self.delay_s:
+            raise ValueError("an administrator has no delay here: roles are granted and revoked at once")
+        return self
 
 
 class RevokeOrder(Order):

@@ -54,6 +54,12 @@ class ScheduledNotFound(Problem):
     slug, title, status = "scheduled-not-found", "No such scheduled action", 404
 
 
+class ScheduledByAnother(Problem):
+    """Another account than the issuer's signer scheduled this, so that account executes it."""
+
+    slug, title, status = "scheduled-by-another", "Another account scheduled this", 409
+
+
 class LastAdmin(Problem):
     """An authority without an administrator could never be changed again: grant the role to another account first."""
 
@@ -80,10 +86,3 @@ class OperationAlreadyExecuted(Problem):
 
     slug, title, status = "operation-already-executed", "The contract did this already", 409
     reverts = ("OperationAlreadyExecuted",)
-
-
-class AlreadyDeployed(Problem):
-    """The factory has deployed this very contract before."""
-
-    slug, title, status = "already-deployed", "The factory deployed this already", 409
-    reverts = ("AlreadyDeployed",)

@@ -1,6 +1,6 @@
 """/v1/authority, /v1/contracts, /v1/roles, /v1/scheduled: an issuer's contracts besides tokens, and who may do what."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 
 from service.access.http import Authenticated, Unauthorized
 from service.addresses import Address
+from service.chain import times
 from service.deployments import commands, problems, queries
 from service.deployments.commands import ROLES
 from service.deployments.orders import AuthorityOrder, ContractOrder, EmptyOrder, GrantOrder, RevokeOrder, Role
@@ -24,7 +25,7 @@ from service.web.http import Db
 from service.web.orders import read_bytes32
 from service.web.paging import BadCursor, CursorParameter, Limit
 
-router = APIRouter(route_class=StrictJsonRoute, tags=["contracts"])
+router = APIRouter(route_class=StrictJsonRoute)
 
 Bytes32InPath = Annotated[
     bytes,
@@ -34,7 +35,7 @@ Bytes32InPath = Annotated[
 ]
 
 _NEEDS = (problems.ContractMissing, problems.ContractNotDeployed)
-_DEPLOY = (*CALL, problems.ContractExists, problems.AlreadyDeployed, problems.SignerLacksRole)
+_DEPLOY = (*CALL, problems.ContractExists, problems.SignerLacksRole)
 _ROLE = (
     *CALL,
     *_NEEDS,
@@ -42,7 +43,14 @@ _ROLE = (
     problems.LastAdmin,
     problems.OperationAlreadyExecuted,
 )
-_SCHEDULED = (*_ROLE, problems.ScheduledNotFound, problems.NotScheduled, problems.NotReady, problems.ScheduleExpired)
+_SCHEDULED = (
+    *_ROLE,
+    problems.ScheduledNotFound,
+    problems.ScheduledByAnother,
+    problems.NotScheduled,
+    problems.NotReady,
+    problems.ScheduleExpired,
+)
 
 
 class DeploymentView(BaseModel):
@@ -59,7 +67,7 @@ class DeploymentView(BaseModel):
     created_at: datetime
 
 
-@router.post("/authority", status_code=202, responses=documented(*_DEPLOY))
+@router.post("/authority", status_code=202, tags=["contracts"], responses=documented(*_DEPLOY))
 async def deploy_authority(
     order: AuthorityOrder, ask: AskingDep, ledger: LedgerDep, response: Response
 ) -> OperationView:
@@ -67,13 +75,13 @@ async def deploy_authority(
     return accepted(await commands.deploy_authority(ledger, ask(order), order), response)
 
 
-@router.post("/contracts", status_code=202, responses=documented(*_DEPLOY, *_NEEDS))
+@router.post("/contracts", status_code=202, tags=["contracts"], responses=documented(*_DEPLOY, *_NEEDS))
 async def deploy_contract(order: ContractOrder, ask: AskingDep, ledger: LedgerDep, response: Response) -> OperationView:
     """Deploy one of the issuer's registries."""
     return accepted(await commands.deploy_contract(ledger, ask(order), order), response)
 
 
-@router.get("/contracts", responses=documented(Unauthorized))
+@router.get("/contracts", tags=["contracts"], responses=documented(Unauthorized))
 async def list_contracts(caller: Authenticated, db: Db) -> list[DeploymentView]:
     """The issuer's contracts besides its tokens: a handful, newest first."""
     async with db.read() as connection:
@@ -114,11 +122,14 @@ async def list_roles(
 async def list_scheduled(
     reading: ReadingAt, cursor: CursorParameter = None, limit: Limit = 50
 ) -> LabelledPage[FactView]:
-    """Every action that was ever scheduled: whether it waits, was executed or cancelled, and when it is ready."""
+    """Every action that was ever scheduled: whether it waits, was executed or cancelled, and when it is ready.
+
+    As `ready_at`, the last second of the year 9999 stands for any later time.
+    """
     found = await _authority_facts(reading, "scheduled", cursor=cursor, limit=limit)
     for fact in found.data:
         told: dict[str, Any] = fact.__pydantic_extra__ or {}
-        told["ready_at"] = datetime.fromtimestamp(int(told["ready_at"]), UTC)
+        told["ready_at"] = times.shown(int(told["ready_at"]))
     return found
 
 

@@ -18,6 +18,12 @@ ACTIONS_MAX = 20
 VALUES_MAX = 2_000
 """Numbers, texts and lists in the arguments of one call."""
 
+DEPTH_MAX = 16
+"""Lists in lists: no function of ours takes half as many."""
+
+TEXT_CHARS_MAX = 128 * 1024
+"""Characters of all texts in the arguments of one call: as hexadecimal digits, as many bytes as are put into words."""
+
 Support = Literal["against", "for", "abstain"]
 SUPPORTS: tuple[Support, ...] = ("against", "for", "abstain")
 """By number. Source: OpenZeppelin 5.7, GovernorCountingSimple.VoteType."""
@@ -31,16 +37,22 @@ _CALL: JsonDict = {
 
 def _json_values(given: list[Any]) -> list[Any]:
     """Lists of what every reader of JSON, and jsonb, keeps as it is."""
-    waiting: list[Any] = [*given]
+    waiting: list[tuple[Any, int]] = [(each, 1) for each in given]
+    chars = 0
     for count in range(VALUES_MAX + 1):
         if not waiting:
             return given
         if count == VALUES_MAX:
             break
-        value = waiting.pop()
+        value, depth = waiting.pop()
         if isinstance(value, list):
-            waiting += value
+            if depth == DEPTH_MAX:
+                raise ValueError(f"lists are at most {DEPTH_MAX} deep")
+            waiting += [(each, depth + 1) for each in value]
         elif isinstance(value, str):
+            chars += len(value)
+            if chars > TEXT_CHARS_MAX:
+                raise ValueError(f"at most {TEXT_CHARS_MAX} characters of text")
             _fits_jsonb(value)
         elif not isinstance(value, bool | int) or abs(value) >= 2**53:
             raise ValueError("use strings, true and false, and lists of them; large numbers are decimal strings")

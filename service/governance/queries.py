@@ -1,6 +1,6 @@
 """Reading governors and their proposals from the mirror, as of one block. Another issuer's are not there."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -20,9 +20,6 @@ from service.mirror import queries as mirror
 from service.mirror.queries import Contract, Label
 from service.tokens import queries as tokens
 from service.tokens.queries import Token
-
-BALLOTS_READ_MAX = 500
-"""Ballots in one question."""
 
 SETTINGS = {
     "voting_delay_blocks": "voting-delay",
@@ -150,12 +147,14 @@ async def proposals_page(
         before=before,
         count_max=count_max,
     )
+    ids = [int(each.arguments["proposalId"]) for each in told]
+    counted = await _tallies(connection, label, governor.contract, ids)
     return [
         (
             (each.block_number, each.log_index),
-            await proposal(connection, label, governor, known, id=int(each.arguments["proposalId"])),
+            await _proposal(connection, label, governor, known, id=proposal_id, tallies=counted[proposal_id]),
         )
-        for each in told
+        for each, proposal_id in zip(told, ids, strict=True)
     ]
 
 
@@ -167,6 +166,19 @@ async def proposal(
     Raises:
         ProposalNotFound: none, or not at the label's block yet.
     """
+    counted = await _tallies(connection, label, governor.contract, [id])
+    return await _proposal(connection, label, governor, known, id=id, tallies=counted[id])
+
+
+async def _proposal(
+    connection: ReadConnection,
+    label: Label,
+    governor: Governor,
+    known: Mapping[bytes, Known],
+    *,
+    id: int,
+    tallies: dict[Support, int],
+) -> Proposal:
     entries = await facts.state_history_page(
         connection,
         contract_id=governor.contract.id,
@@ -183,7 +195,6 @@ async def proposal(
     ended = await _ended(connection, label, governor, did, created["description"], id)
     extended = await _fact(connection, label, governor.contract, "proposal-extended", id)
     snapshot, deadline = int(created["vote_start"]), standing.deadline_of(created, extended)
-    tallies = await _tallies(connection, label, governor.contract, id)
     quorum = await _quorum(connection, governor, snapshot) if snapshot < label.block else None
     return Proposal(
         id=id,
@@ -258,24 +269,14 @@ async def _timelock_word(connection: ReadConnection, label: Label, governor: Gov
     return "unset" if kept is None else str(kept["status"])
 
 
-async def _tallies(connection: ReadConnection, label: Label, contract: Contract, id: int) -> dict[Support, int]:
-    tallies = dict.fromkeys(SUPPORTS, 0)
-    prefix, after = id.to_bytes(32), None
-    while True:
-        ballots = await facts.states_page(
-            connection,
-            contract_id=contract.id,
-            aspect="ballot",
-            block=label.block,
-            prefix=prefix,
-            after=after,
-            count_max=BALLOTS_READ_MAX,
-        )
-        for each in ballots:
-            tallies[SUPPORTS[int(each.state["support"])]] += int(each.state["weight"])
-        if len(ballots) < BALLOTS_READ_MAX:
-            return tallies
-        after = ballots[-1].key
+async def _tallies(
+    connection: ReadConnection, label: Label, contract: Contract, ids: Sequence[int]
+) -> dict[int, dict[Support, int]]:
+    counted = await facts.tallies(connection, contract_id=contract.id, proposal_ids=ids, block=label.block)
+    return {
+        proposal_id: {support: weights.get(number, 0) for number, support in enumerate(SUPPORTS)}
+        for proposal_id, weights in counted.items()
+    }
 
 
 async def _quorum(connection: ReadConnection, governor: Governor, snapshot: int) -> int:

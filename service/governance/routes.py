@@ -91,7 +91,6 @@ _TOKEN: Problems = (*READ, tokens.TokenNotFound, tokens.TokenNotDeployed, tokens
         tokens.TokenNotDeployed,
         tokens.WrongTokenKind,
         deployments.ContractExists,
-        deployments.AlreadyDeployed,
         deployments.SignerLacksRole,
         problems.GovernorSettingInvalid,
         problems.BeyondStorage,

@@ -54,8 +54,8 @@ def _in_timelock(word: str | None) -> State:
 
 
 def quorum_of(supply: int, percent: int) -> int:
-    """Votes that decide, in base units. Source: OpenZeppelin 5.7, GovernorVotesQuorumFraction.quorum."""
-    return supply * percent // 100
+    """Votes that decide, in base units: the share of the supply rounded up, and 1 at least. Source: AssetGovernor."""
+    return max(-(-supply * percent // 100), 1)
 
 
 def deadline_of(proposal: Mapping[str, Any], extended: Mapping[str, Any] | None) -> int:

@@ -1,6 +1,6 @@
 """Governors, proposals and votes on the wire."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
@@ -9,6 +9,7 @@ from pydantic.config import JsonDict
 
 from service.addresses import Address
 from service.amounts import Amount
+from service.chain import times
 from service.deployments.queries import Deployment
 from service.governance.actions import Told
 from service.governance.orders import REGISTRY, TOKEN
@@ -102,7 +103,7 @@ class LabelledGovernors(BaseModel):
 
 
 class ActionView(BaseModel):
-    """What a proposal does once it is executed: `call` is null where nobody here knows what `data` means."""
+    """What a proposal does once it is executed: `call` is null where nobody here can say what `data` means."""
 
     model_config = ConfigDict(json_schema_extra={"example": _ACTION})
 
@@ -151,7 +152,7 @@ class ProposalView(BaseModel):
     deadline: int = Field(description="The last block in which a vote counts.", examples=[50_443])
     tallies: TalliesView
     quorum: Amount | None = Field(description="Votes for and abstentions that it needs; null until the snapshot.")
-    eta: datetime | None = Field(description="Once it is queued: when it can be executed.")
+    eta: datetime | None = Field(description=f"Once it is queued: when it can be executed. {times.LAST}")
     block: int = Field(description="The block that it was proposed in.", examples=[42])
     time: datetime
 
@@ -170,7 +171,7 @@ class ProposalView(BaseModel):
                 "deadline": proposal.deadline,
                 "tallies": proposal.tallies,
                 "quorum": proposal.quorum,
-                "eta": None if proposal.eta is None else datetime.fromtimestamp(proposal.eta, UTC),
+                "eta": None if proposal.eta is None else times.shown(proposal.eta),
                 "block": proposal.block,
                 "time": proposal.time,
             }

@@ -266,6 +266,35 @@ async def state_history_page(
     return [StateEntry(*row) for row in await _all(connection, STATE_HISTORY, given)]
 
 
+# A ballot is cast once, so that a proposal's rows are as many as its ballots; their reasons stay in the database.
+TALLIES = """
+SELECT wanted.id, (cast_then.state->>'support')::integer, sum((cast_then.state->>'weight')::numeric)
+FROM unnest(%(firsts)s::bytea[], %(ends)s::bytea[]) AS wanted (id, beyond) CROSS JOIN LATERAL (
+    SELECT state FROM mirror.states
+    WHERE contract_id = %(contract_id)s AND aspect = 'ballot' AND key >= wanted.id AND key < wanted.beyond
+        AND from_block <= %(block)s AND (to_block > %(block)s OR to_block IS NULL) AND canonical
+        AND state IS NOT NULL) AS cast_then
+GROUP BY 1, 2
+"""
+
+
+async def tallies(
+    connection: ReadConnection, *, contract_id: int, proposal_ids: Sequence[int], block: int
+) -> dict[int, dict[int, int]]:
+    """How the votes on each proposal stood at the end of `block`: weights by the number of what they support."""
+    firsts = [each.to_bytes(32) for each in sorted(set(proposal_ids))]
+    given = {
+        "contract_id": contract_id,
+        "firsts": firsts,
+        "ends": [_end_of(first) for first in firsts],
+        "block": block,
+    }
+    counted: dict[int, dict[int, int]] = {int.from_bytes(first): {} for first in firsts}
+    for first, support, weight in await _all(connection, TALLIES, given):
+        counted[int.from_bytes(first)][support] = int(weight)
+    return counted
+
+
 # Events
 
 # Each branch stops after one page, so another contract's or name's long history costs nothing.

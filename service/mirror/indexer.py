@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.chain import events
-from service.chain.node import NodeRefused
+from service.chain.node import AnswerLate, AnswerTooLong, NodeRefused, NodeUnavailable
 from service.chain.reader import Block, Chain, Head, Log
 from service.chain.reasons import Reason
 from service.db import Database, ReadConnection
@@ -145,7 +145,7 @@ def _linked(batch: Sequence[Block]) -> list[Block]:
 async def _happened(
     chain: Chain, blocks: list[Block], *, factory: bytes, followed: frozenset[bytes]
 ) -> tuple[list[Block], Happened]:
-    """What happened in the blocks, or in their first part where the node refuses so long a range."""
+    """What happened in the blocks, or in their first part where so long a range is too much for one answer."""
     try:
         logs = await _logs(chain, blocks, [factory, *sorted(followed - {factory})])
         deployments = projections.decode_deployments(logs, factory=factory)
@@ -155,10 +155,10 @@ async def _happened(
         timelocks = projections.decode_timelocks(of_fresh, deployments, known={factory, *followed, *fresh})
         since = {each.contract: each.block_number for each in timelocks}
         of_timelocks = await _logs(chain, blocks, sorted(since))
-    except NodeRefused as refused:
-        if refused.reason is Reason.BLOCK_UNKNOWN:
-            raise Inconsistent("the node no longer has the blocks it showed") from refused
-        if refused.reason is not Reason.RANGE_TOO_LARGE or len(blocks) == 1:
+    except (NodeRefused, NodeUnavailable) as error:
+        if isinstance(error, NodeRefused) and error.reason is Reason.BLOCK_UNKNOWN:
+            raise Inconsistent("the node no longer has the blocks it showed") from error
+        if len(blocks) == 1 or not (_too_much(error) or isinstance(error, AnswerLate)):
             raise
         return await _happened(chain, blocks[: len(blocks) // 2], factory=factory, followed=followed)
     # However the blocks are cut into steps, an address that was there before is followed from the same block on.
@@ -176,23 +176,54 @@ async def _logs(chain: Chain, blocks: Sequence[Block], addresses: Sequence[bytes
         Inconsistent: the node showed logs of another branch, of another contract, or one log twice.
     """
     found: list[Log] = []
-    hashes = {block.number: block.hash for block in blocks}
     for start in range(0, len(addresses), ADDRESSES_MAX):
-        asked = addresses[start : start + ADDRESSES_MAX]
-        logs, closing = await chain.logs(
-            first=blocks[0].number, last=blocks[-1].number, addresses=asked, topics=events.known().topics
-        )
-        if closing.hash != blocks[-1].hash:
-            raise Inconsistent("the chain changed between headers and logs")
-        if any(hashes.get(log.block_number) != log.block_hash for log in logs):
-            raise Inconsistent("a log names a block that is not among the headers")
-        expected = frozenset(asked)
-        if any(log.address not in expected or not log.topics for log in logs):
-            raise Inconsistent("a log was not asked for")
-        found += logs
+        found += await _asked(chain, blocks, addresses[start : start + ADDRESSES_MAX], events.known().topics)
     if len({(log.block_hash, log.log_index) for log in found}) != len(found):
         raise Inconsistent("a log came twice")
     return found
+
+
+async def _asked(
+    chain: Chain, blocks: Sequence[Block], addresses: Sequence[bytes], topics: Sequence[bytes]
+) -> list[Log]:
+    """Logs of these blocks; those of a single block in as many parts as it takes.
+
+    Whoever may act on one of the contracts may fill a block with its logs, and a block that can't be read would stop
+    the mirror for all of them.
+    """
+    try:
+        logs, closing = await chain.logs(
+            first=blocks[0].number, last=blocks[-1].number, addresses=addresses, topics=topics
+        )
+    except (NodeRefused, AnswerTooLong) as error:
+        if len(blocks) > 1 or not _too_much(error) or len(addresses) == len(topics) == 1:
+            raise
+        if len(addresses) > 1:
+            halves = [(half, topics) for half in _halves(addresses)]
+        else:
+            halves = [(addresses, half) for half in _halves(topics)]
+        parts = [log for half in halves for log in await _asked(chain, blocks, *half)]
+        return sorted(parts, key=lambda log: log.log_index)
+    if closing.hash != blocks[-1].hash:
+        raise Inconsistent("the chain changed between headers and logs")
+    hashes, expected = {block.number: block.hash for block in blocks}, frozenset(addresses)
+    if any(hashes.get(log.block_number) != log.block_hash for log in logs):
+        raise Inconsistent("a log names a block that is not among the headers")
+    if any(log.address not in expected or not log.topics for log in logs):
+        raise Inconsistent("a log was not asked for")
+    return logs
+
+
+def _halves(values: Sequence[bytes]) -> tuple[Sequence[bytes], Sequence[bytes]]:
+    middle = len(values) // 2
+    return values[:middle], values[middle:]
+
+
+def _too_much(error: Exception) -> bool:
+    """Whether the answer was too long, for us or for the node, so that a part of the question may have one."""
+    return isinstance(error, AnswerTooLong) or (
+        isinstance(error, NodeRefused) and error.reason is Reason.RANGE_TOO_LARGE
+    )
 
 
 # What we write

@@ -253,6 +253,7 @@ async def read_prepared(prepared_id: UUID, caller: Authenticated, db: Db) -> Pre
         problems.AlreadySubmitted,
         problems.NotWhatWasPrepared,
         problems.NonceSpent,
+        problems.NotMineable,
         problems.NodeAway,
         NonceTaken,
     ),

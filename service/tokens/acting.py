@@ -23,7 +23,7 @@ from service.db import ReadConnection, new_id
 from service.deployments.calls import send
 from service.deployments.queries import Target
 from service.keys import managed
-from service.keys.signed import NotATransaction, packed, read_signed, recover
+from service.keys.signed import NotATransaction, Signed, packed, read_signed, recover
 from service.mirror.queries import Label
 from service.operations.queries import Operation
 from service.operations.submit import Intent, Ledger, Request, once, refused, simulate, submit
@@ -34,6 +34,7 @@ from service.tokens.problems import (
     AlreadySubmitted,
     NodeAway,
     NonceSpent,
+    NotMineable,
     NotWhatWasPrepared,
     PreparedExpired,
     SignerIsOurs,
@@ -48,6 +49,10 @@ AUTHORIZATION_LIFE = timedelta(hours=1)
 
 PREPARED_LIFE = timedelta(hours=24)
 """How long a holder has to sign what was prepared."""
+
+
+AHEAD_MAX = 16
+"""How far a holder's transaction may be ahead of those that are mined."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +273,29 @@ async def _relay(ledger: Ledger, request: Request, found: Prepared, signature: b
     return Intent(found.kind, found.token_id, found.contract, found.contract, data, proof, found.valid_until)
 
 
+async def _refuse_unmineable(ledger: Ledger, signed: Signed) -> None:
+    """What can't be mined now would be asked about and sent again for ever, at everybody's cost.
+
+    Raises:
+        NonceSpent: the account has used the nonce.
+        NotMineable: nonces are missing before it, it offers less than the base fee, or the account can't pay.
+        NodeAway: the node does not tell.
+    """
+    try:
+        (count,) = await ledger.chain.transaction_counts([signed.signer])
+        fees, balance_wei = await ledger.chain.fees(), await ledger.chain.balance(signed.signer)
+    except (NodeUnavailable, NodeRefused):
+        raise NodeAway("the node is asked whether this can be mined, and does not answer: try again") from None
+    if signed.nonce < count:
+        raise NonceSpent(f"the next nonce of {checksum(signed.signer)} is {count}: sign again with it", nonce=count)
+    if signed.nonce >= count + AHEAD_MAX:
+        raise NotMineable(f"the next nonce of {checksum(signed.signer)} is {count}: nonces before this one are missing")
+    if signed.max_fee_wei < fees.base_fee_wei:
+        raise NotMineable(f"a block takes {fees.base_fee_wei} wei for each unit of gas: offer that at least")
+    if balance_wei < signed.gas_limit * signed.max_fee_wei:
+        raise NotMineable(f"{checksum(signed.signer)} has {balance_wei} wei, less than this may cost: fund it first")
+
+
 async def _pass_on(ledger: Ledger, request: Request, found: Prepared, raw: bytes) -> Intent:
     try:
         signed = read_signed(raw)
@@ -279,12 +307,7 @@ async def _pass_on(ledger: Ledger, request: Request, found: Prepared, raw: bytes
             f"sign `transaction` as it was prepared, as {checksum(found.account)}: only nonce, gas and fees may differ"
         )
     await simulate(ledger, Call(to=found.contract, data=found.calldata, sender=found.account))
-    try:
-        (count,) = await ledger.chain.transaction_counts([found.account])
-    except (NodeUnavailable, NodeRefused):
-        raise NodeAway("the node is asked whether the nonce is free, and does not answer: try again") from None
-    if signed.nonce < count:
-        raise NonceSpent(f"the next nonce of {checksum(found.account)} is {count}: sign again with it", nonce=count)
+    await _refuse_unmineable(ledger, signed)
     given = Given(
         chain_id=signed.chain_id,
         signer=signed.signer,

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from service.addresses import ZERO, checksum
 from service.db import ReadConnection, new_id
 from service.deployments import queries as deployments
-from service.deployments.calls import deployment_intent, send
+from service.deployments.calls import deployment_intent, send_deployment
 from service.keys import managed
 from service.operations import queries as operations
 from service.operations.queries import Operation
@@ -103,7 +103,7 @@ async def _deploy(ledger: Ledger, request: Request, order: TokenOrder) -> Operat
     async def store_token(session: AsyncSession) -> None:
         await _store_token(session, ledger, request, order, intent, former)
 
-    return await send(ledger, request, intent, store_token)
+    return await send_deployment(ledger, request, intent, store_token)
 
 
 async def _terms(connection: ReadConnection, issuer_id: UUID, order: TokenOrder) -> tuple[Any, ...]:

@@ -204,6 +204,12 @@ class NonceSpent(Problem):
     slug, title, status = "nonce-spent", "The nonce is spent", 409
 
 
+class NotMineable(Problem):
+    """No block can take this transaction as things are: its nonce is too high, its fee too low, or ether is missing."""
+
+    slug, title, status = "not-mineable", "This transaction can't be mined", 409
+
+
 class NodeAway(Problem):
     """The question needs the chain's node, which does not answer now."""
 

@@ -5,7 +5,7 @@ from uuid import UUID
 from fastapi import APIRouter, Response
 
 from service.access.http import Authenticated, Unauthorized
-from service.deployments.problems import AlreadyDeployed, ContractMissing, ContractNotDeployed, SignerLacksRole
+from service.deployments.problems import ContractMissing, ContractNotDeployed, SignerLacksRole
 from service.operations.http import CALL, WRITE, AskingDep, LedgerDep, accepted
 from service.operations.views import OperationView
 from service.tokens import commands, problems, queries
@@ -87,7 +87,6 @@ async def list_accounts(
         problems.AssetAlreadyTokenized,
         ContractMissing,
         ContractNotDeployed,
-        AlreadyDeployed,
         SignerLacksRole,
     ),
 )

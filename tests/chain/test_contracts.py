@@ -1,5 +1,6 @@
 """Calldata, events and hashes, each against another's computation."""
 
+import time
 from uuid import UUID
 
 import pytest
@@ -135,9 +136,12 @@ def test_the_operation_that_ends_calldata_is_found() -> None:
         ("ComplianceRegistry", "setPolicy", (bytes(20), policy, [756, 40])),
     ):
         data = contracts.encode_call(name, function, *arguments, burned)
-        assert contracts.operation_of(data)[1] == burned
-    with pytest.raises(KeyError, match="ends with an operation id"):
-        contracts.operation_of(contracts.encode_call("AssetToken", "transfer", bytes(20), 7))
+        found = contracts.operation_of(data)
+        assert found is not None
+        assert found[1] == burned
+        assert contracts.operation_of(data[:-200]) is None
+    for data in (contracts.encode_call("AssetToken", "transfer", bytes(20), 7), b"", b"1234"):
+        assert contracts.operation_of(data) is None
 
 
 def test_a_call_is_told_in_words() -> None:
@@ -159,6 +163,44 @@ def test_a_call_is_told_in_words() -> None:
             "operationId": "0x" + burned.hex(),
         },
     }
+
+
+CLAIM = "claimFor(bytes32,uint256[],address[],uint256[],bytes32[][])"
+
+
+def written(*numbers: int) -> bytes:
+    """Numbers as the chain writes them."""
+    return b"".join(number.to_bytes(32) for number in numbers)
+
+
+def test_offsets_to_one_list_are_no_call() -> None:
+    head = written(0, 0xA0, 0xC0, 0xE0, 0x100, 0, 0, 0)
+    data = keccak(text=CLAIM)[:4] + head + written(400, *[32 * 400] * 400) + written(500, *[0] * 500)
+    began = time.perf_counter()
+    assert contracts.describe_call(data) is None
+    assert contracts.describe_call_to("Distributor", data) is None
+    assert time.perf_counter() - began < 0.5
+
+
+def test_only_what_a_compiler_writes_is_told() -> None:
+    data = contracts.encode_call("ComplianceRegistry", "setPolicy", bytes(20), (1, 2, 10, 5, 7), [756], bytes(32))
+    assert contracts.describe_call(data) is not None
+    for other in (data + bytes(32), data[:-1], data[:4] + b"\x01" + data[5:]):
+        assert contracts.describe_call(other) is None
+        assert contracts.describe_call_to("ComplianceRegistry", other) is None
+
+
+def test_long_calldata_is_not_told() -> None:
+    countries = list(range(1, 1_024))
+    data = contracts.encode_call("ComplianceRegistry", "setPolicy", bytes(20), (1, 2, 0, 0, 0), countries, bytes(32))
+    told = contracts.describe_call(data)
+    assert told is not None
+    assert told["arguments"]["countries"] == countries
+    longer = contracts.encode_call(
+        "ComplianceRegistry", "setPolicy", bytes(20), (1, 2, 0, 0, 0), countries * 3, bytes(32)
+    )
+    assert contracts.describe_call(longer) is None
+    assert contracts.describe_call_to("ComplianceRegistry", longer) is None
 
 
 @given(st.binary(max_size=200))

@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 from eth_account import Account
 
-from service.chain.node import Node, NodeRefused, NodeUnavailable
+from service.chain.node import AnswerLate, AnswerTooLong, Node, NodeRefused, NodeUnavailable
 from service.chain.reasons import Reason
 from service.chain.reverts import Revert
 from tests.chain.conftest import CHAIN_ID, Lying, OpenNode, World
@@ -170,7 +170,7 @@ async def test_a_silent_node_tells_nothing_after_the_time_limit(open_node: OpenN
 
     async with lying(silent) as url:
         node = open_node(url, timeout_s=0.1)
-        with pytest.raises(NodeUnavailable, match=r"within 0\.1 s"):
+        with pytest.raises(AnswerLate, match=r"within 0\.1 s"):
             await node.ask("eth_chainId")
 
 
@@ -232,7 +232,7 @@ async def test_an_endless_answer_is_given_up_on_while_it_streams(open_node: Open
     server, url = await raw_server(endless)
     async with server:
         node = open_node(url, response_bytes_max=1_000_000)
-        with pytest.raises(NodeUnavailable, match="longer than 1000000 bytes"):
+        with pytest.raises(AnswerTooLong, match="longer than 1000000 bytes"):
             await node.ask("eth_chainId")
     assert sent < 64_000_000
 
@@ -245,8 +245,17 @@ async def test_a_compressed_answer_counts_unpacked(open_node: OpenNode, lying: L
 
     async with lying(bomb) as url:
         node = open_node(url, response_bytes_max=1_000_000)
-        with pytest.raises(NodeUnavailable, match="longer than"):
+        with pytest.raises(AnswerTooLong, match="longer than"):
             await node.ask("eth_chainId")
+
+
+async def test_a_question_may_have_a_limit_of_its_own(open_node: OpenNode, chain_url: str) -> None:
+    node = open_node(chain_url, response_bytes_max=100)
+    calls = [("eth_getBlockByNumber", ["0x0", False])]
+    with pytest.raises(AnswerTooLong):
+        await node.ask_many(calls)
+    answers: list[Any] = await node.ask_many(calls, response_bytes_max=100_000)
+    assert answers[0]["number"] == "0x0"
 
 
 def test_a_batch_holds_at_least_one_call() -> None:

@@ -152,35 +152,35 @@ async def test_the_node_is_away(office: Office) -> None:
 class Forgetful(Node):
     """A node that keeps headers and no states."""
 
-    async def ask_many(self, calls: Any) -> list[Any]:
+    async def ask_many(self, calls: Any, **limits: Any) -> list[Any]:
         states = [method == "eth_call" for method, _ in calls]
         if any(states):
             return [NodeRefused(-32000, "missing trie node 5e (path ) state is not available") for _ in states]
-        return await super().ask_many(calls)
+        return await super().ask_many(calls, **limits)
 
 
 class Forgetting(Node):
     """A node that has the headers, and says of their states that there is no such block."""
 
-    async def ask_many(self, calls: Any) -> list[Any]:
+    async def ask_many(self, calls: Any, **limits: Any) -> list[Any]:
         if any(method == "eth_call" for method, _ in calls):
             return [NodeRefused(-32602, "BlockOutOfRangeError: block height is 9 but requested was 2") for _ in calls]
-        return await super().ask_many(calls)
+        return await super().ask_many(calls, **limits)
 
 
 class Younger(Forgetting):
     """A node that has not come so far as the mirror."""
 
-    async def ask_many(self, calls: Any) -> list[Any]:
-        answers = await super().ask_many(calls)
+    async def ask_many(self, calls: Any, **limits: Any) -> list[Any]:
+        answers = await super().ask_many(calls, **limits)
         return [None if isinstance(answer, dict) else answer for answer in answers]
 
 
 class Elsewhere(Node):
     """A node that executes on another branch than the mirror has seen."""
 
-    async def ask_many(self, calls: Any) -> list[Any]:
-        answers = await super().ask_many(calls)
+    async def ask_many(self, calls: Any, **limits: Any) -> list[Any]:
+        answers = await super().ask_many(calls, **limits)
         return [{**answer, "hash": "0x" + "00" * 32} if isinstance(answer, dict) else answer for answer in answers]
 
 

@@ -104,6 +104,8 @@ async def test_a_word_from_the_future_and_one_that_is_over(shared: World, vault:
     token_id = await shared.token(reserve=True)
     fresh = Vault(vault.office, token_id)
     await vault.office.write(f"{fresh.path}/attester", {"attester": ATTESTER.address})
+    rpc(shared.chain_url, "evm_increaseTime", 120)
+    shared.mine()
     told = problem(await fresh.attest(await fresh.signed(fresh.figures(1, age_s=60, life_s=30))), "not-backed")
     assert told["revert"]["name"] == "ReserveExpired"
 

@@ -7,8 +7,10 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
-from service.addresses import checksum
+from service.addresses import checksum, parse_address
+from service.chain import contracts
 from tests.rpc import rpc
 from tests.web.answers import problem
 from tests.world import World
@@ -80,6 +82,86 @@ async def test_a_cancelled_action_is_never_executed(slow: tuple[World, str]) -> 
     pass_time(world, DELAY_S)
     problem(await world.post(f"/v1/scheduled/{action['id']}/execute"), "not-scheduled")
     assert await world.holding(token_id, BOB) == 0
+
+
+async def test_a_cancelled_action_stays_so_when_the_role_acts_at_once_again(slow: tuple[World, str]) -> None:
+    world, token_id = slow
+    await force(world, token_id)
+    await world.finish()
+    action = await scheduled(world)
+    await world.post(f"/v1/scheduled/{action['id']}/cancel")
+    await world.post("/v1/roles/grant", {"role": "enforcer", "account": checksum(world.signer), "delay_s": 0})
+    await world.finish()
+    pass_time(world, DELAY_S)
+    problem(await world.post(f"/v1/scheduled/{action['id']}/execute"), "not-scheduled")
+    assert await world.holding(token_id, BOB) == 0
+
+
+async def test_what_another_account_has_scheduled_is_executed_by_that_account(slow: tuple[World, str]) -> None:
+    world, token_id = slow
+    await world.post("/v1/roles/grant", {"role": "minter", "account": BOB, "delay_s": 1})
+    await world.finish()
+    (authority,) = [row["address"] for row in (await world.get("/v1/contracts")).json()]
+    token = (await world.get(f"/v1/tokens/{token_id}")).json()["address"]
+    mint = contracts.encode_call("AssetToken", "mint", parse_address(BOB), 1_000_000, bytes(31) + b"\x01")
+    schedule = contracts.encode_call("IssuerAuthority", "schedule", parse_address(token), mint, 0)
+    rpc(world.chain_url, "eth_sendTransaction", {"from": BOB, "to": authority, "data": "0x" + schedule.hex()})
+    pass_time(world, 60)
+    await world.index()
+    action = await scheduled(world)
+    assert action["caller"] == BOB
+    problem(await world.post(f"/v1/scheduled/{action['id']}/execute"), "scheduled-by-another")
+    assert await world.holding(token_id, BOB) == 0
+
+
+async def test_a_role_member_who_burns_our_id_makes_nothing_look_done(world: World) -> None:
+    await world.post("/v1/roles/grant", {"role": "minter", "account": BOB})
+    await world.finish()
+    (authority,) = [row["address"] for row in (await world.get("/v1/contracts")).json()]
+    rpc(world.chain_url, "evm_setAutomine", False)
+    asked = (await world.post("/v1/roles/revoke", {"role": "minter", "account": BOB})).json()["id"]
+    await world.send()
+    async with world.db.read() as connection:
+        row = await (await connection.execute("SELECT data FROM transactions ORDER BY id DESC LIMIT 1")).fetchone()
+    assert row is not None
+    burned = bytes(row[0])[4:36]
+    label = contracts.encode_call("IssuerAuthority", "renounceRole", 8, parse_address(BOB))
+    perform = contracts.encode_call("IssuerAuthority", "perform", burned, [label])
+    fees = {"maxFeePerGas": hex(10**12), "maxPriorityFeePerGas": hex(10**11)}
+    sent = {"from": BOB, "to": authority, "data": "0x" + perform.hex(), "gas": hex(300_000), **fees}
+    rpc(world.chain_url, "eth_sendTransaction", sent)
+    world.mine()
+    rpc(world.chain_url, "evm_setAutomine", True)
+    await world.finish()
+    operation = await world.operation(asked)
+    assert (operation["status"], operation["problem"]["type"]) == ("failed", "/problems/operation-already-executed")
+    members = (await world.get("/v1/roles", role="minter")).json()["data"]
+    assert BOB in {row["account"] for row in members}
+
+
+async def test_an_administrator_has_no_delay(world: World) -> None:
+    body = {"role": "admin", "account": BOB, "delay_s": 60}
+    problem(await world.post("/v1/roles/grant", body), "invalid-request")
+
+
+async def test_a_deployment_retried_after_a_restore_is_taken_over(world: World) -> None:
+    body = {"kind": "documents"}
+    first = (await world.post("/v1/contracts", body, idempotency_key="documents")).json()
+    await world.finish()
+    async with world.db.transaction() as session:
+        for statement in (
+            "DELETE FROM deployments WHERE kind = 'documents'",
+            "DELETE FROM requests WHERE key = 'documents'",
+            f"DELETE FROM operations WHERE id = '{first['id']}'",
+        ):
+            await session.execute(text(statement))
+    again = (await world.post("/v1/contracts", body, idempotency_key="documents")).json()
+    assert again["contract"] == first["contract"]
+    await world.finish()
+    await world.finish()
+    operation = await world.operation(again["id"])
+    assert (operation["status"], operation["transaction"]["status"]) == ("succeeded", "executed")
+    assert first["contract"] in {row["address"] for row in (await world.get("/v1/contracts")).json()}
 
 
 async def test_a_forgotten_action_expires(slow: tuple[World, str]) -> None:

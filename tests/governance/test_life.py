@@ -97,6 +97,22 @@ async def test_a_proposal_says_what_it_would_do(shared: World, assembly: Assembl
     assert [each["proposal_id"] for each in listed] == [id_]
 
 
+async def test_a_proposal_of_calldata_that_no_compiler_writes_is_shown_as_it_is(
+    shared: World, assembly: Assembly
+) -> None:
+    head = [0, 0xA0, 0xC0, 0xE0, 0x100, 0, 0, 0]
+    numbers = [*head, 50, *[32 * 50] * 50, 40, *[0] * 40]
+    selector = keccak(text="claimFor(bytes32,uint256[],address[],uint256[],bytes32[][])")[:4]
+    data = selector + b"".join(number.to_bytes(32) for number in numbers)
+    send_as_anyone(
+        shared, assembly.governor, contracts.encode_call("AssetGovernor", "propose", [ALICE], [0], [data], "Offsets")
+    )
+    await shared.index()
+    (told,) = (await assembly.get("/proposals", limit=1))["data"]
+    (action,) = told["actions"]
+    assert (told["description"], action["call"], action["data"]) == ("Offsets", None, "0x" + data.hex())
+
+
 async def test_a_proposal_without_a_quorum_or_a_majority_is_defeated(assembly: Assembly) -> None:
     quiet = await assembly.propose("Quiet", assembly.mint(ALICE, 1))
     refused = await assembly.propose("Refused", assembly.mint(ALICE, 1))

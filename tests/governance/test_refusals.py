@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from pydantic import ValidationError
 
 from service.addresses import checksum
+from service.governance.orders import CallOrder
 from tests.governance.assembly import Assembly, assemble
 from tests.web.answers import pointers, problem
 from tests.world import World
@@ -120,6 +122,28 @@ async def test_actions_that_no_contract_takes(shared: World, assembly: Assembly)
     body = {"description": "Odd", "actions": [{"call": {"contract": token, "function": "mint", "arguments": [1.5]}}]}
     assert pointers(await assembly.post("/proposals", body)) == ["#/actions/0/call/arguments"]
     assert pointers(await assembly.post("/proposals", {"description": "None", "actions": []})) == ["#/actions"]
+
+
+@pytest.mark.parametrize(
+    ("depth", "pointer"),
+    [(16, "#/actions/0/call/arguments"), (300, "#/actions/0/call/arguments"), (900, "#/actions/0/call/arguments")],
+)
+async def test_arguments_that_are_too_deep(assembly: Assembly, depth: int, pointer: str) -> None:
+    nested: Any = "7"
+    for _ in range(depth):
+        nested = [nested]
+    call = {"contract": assembly.token, "function": "mint", "arguments": nested}
+    body = {"description": "Deep", "actions": [{"call": call}]}
+    if depth == 16:
+        problem(await assembly.post("/proposals", body), "action-invalid")
+        call["arguments"] = [nested]
+    assert pointers(await assembly.post("/proposals", body)) == [pointer]
+
+
+@pytest.mark.parametrize("arguments", [["x"] * 2_001, ["x" * 70_000, "x" * 70_000]])
+async def test_arguments_that_are_too_many_or_too_long(arguments: list[Any]) -> None:
+    with pytest.raises(ValidationError, match="at most"):
+        CallOrder.model_validate({"contract": ALICE, "function": "mint", "arguments": arguments})
 
 
 async def test_the_same_request_proposes_once(assembly: Assembly) -> None:

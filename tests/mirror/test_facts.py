@@ -177,7 +177,7 @@ async def test_a_prefix_names_the_ballots_of_one_proposal(mirror: Mirror, ledger
     second = estate.proposal("paint the door", two)
     estate.by(1, "AssetGovernor", "castVote", second, 2)
     await mirror.converge()
-    given = {"contract_id": governor.id, "block": ledger.height()}
+    given: dict[str, Any] = {"contract_id": governor.id, "block": ledger.height()}
 
     async def ballots(prefix: bytes) -> dict[bytes, Any]:
         found = await all_pages(
@@ -194,6 +194,15 @@ async def test_a_prefix_names_the_ballots_of_one_proposal(mirror: Mirror, ledger
     assert await ballots(second.to_bytes(32)) == of_second
     assert await ballots(b"") == of_first | of_second
     assert await ballots(b"\xff" * 40) == {}
+    none = 2**256 - 1
+    tallies = await asked(mirror, facts.tallies, proposal_ids=[second, none, first, first], **given)
+    assert tallies == {first: {0: 300, 1: 500}, second: {2: 500}, none: {}}
+    before = {**given, "block": ledger.height() - 1}
+    assert await asked(mirror, facts.tallies, proposal_ids=[second], **before) == {second: {}}
+    assert await asked(mirror, facts.tallies, proposal_ids=[], **given) == {}
+    ledger.reorg(1)
+    await mirror.converge()
+    assert await asked(mirror, facts.tallies, proposal_ids=[second], **given) == {second: {}}
     proposal = await asked(mirror, facts.state, aspect="proposal", key=first.to_bytes(32), **given)
     assert proposal is not None
     assert (proposal["proposer"], proposal["targets"]) == (checksum(one), [checksum(one)])

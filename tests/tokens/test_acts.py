@@ -403,6 +403,17 @@ async def test_a_nonce_is_used_once(shared: World, units: str) -> None:
     assert await shared.holding(units, key.address) == 10
 
 
+async def test_what_no_block_can_take_is_not_accepted(shared: World, units: str) -> None:
+    key = keyed()
+    await done(shared, f"{units}/mint", {"to": key.address, "amount": "20"})
+    rpc(shared.chain_url, "anvil_setBalance", key.address, hex(ETHER))
+    body = {"from": key.address, "to": ALICE, "amount": "5"}
+    given = await prepared(shared, f"{units}/transfer", body, "transaction")
+    for changed in ({"nonce": 16}, {"maxFeePerGas": 1, "maxPriorityFeePerGas": 1}, {"maxFeePerGas": ETHER}):
+        problem(await submit(shared, given, sign_transaction(key, given, **changed)), "not-mineable")
+    assert (await submit(shared, given, sign_transaction(key, given))).status_code == 202
+
+
 async def test_nothing_is_prepared_for_a_signer_of_ours(shared: World, units: str) -> None:
     signer = (await shared.get("/v1/roles", role="admin")).json()["data"][0]["account"]
     await done(shared, f"{units}/mint", {"to": signer, "amount": "20"})
