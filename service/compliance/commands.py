@@ -121,7 +121,6 @@ async def set_policy(ledger: Ledger, request: Request, token_id: UUID, order: Po
 
     Raises:
         TokenNotFound, TokenNotDeployed, WrongTokenKind, TokenUnregulated: as their names say.
-        AlreadyIssued: the token has units already, and never had a policy.
     """
     rule = COUNTRY_RULES.index(order.country_rule)
     policy = (order.level_min, rule, order.holders_max, order.country_holders_max, order.holding_max)

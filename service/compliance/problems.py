@@ -16,25 +16,11 @@ class TokenUnregulated(Problem):
     slug, title, status = "token-unregulated", "No policy binds this token", 409
 
 
-class AlreadyIssued(Problem):
-    """Units of the token exist that nobody counted: a first policy comes before the first mint."""
-
-    slug, title, status = "already-issued", "A first policy comes before the first unit", 409
-    reverts = ("AlreadyIssued",)
-
-
 class InvestorInvalid(Problem):
     """No investor has this id, which is zero or too short: choose 32 random bytes and keep them."""
 
     slug, title, status = "investor-invalid", "No investor has this id", 422
     reverts = ("InvestorInvalid",)
-
-
-class WalletInvalid(Problem):
-    """The zero address is nobody's wallet: give the wallet's own address."""
-
-    slug, title, status = "wallet-invalid", "This is nobody's wallet", 422
-    reverts = ("WalletInvalid",)
 
 
 class InvestorStillBlocked(Problem):
@@ -49,27 +35,6 @@ class HoldingsChanged(Problem):
 
     slug, title, status = "holdings-changed", "The holdings changed meanwhile", 409
     reverts = ("TokensIncomplete", "TokensUnsorted", "TokensMismatched", "TokenNotHeld")
-
-
-class CountryInvalid(Problem):
-    """No country has this number: give one of ISO 3166-1, below 1024, and no unknown one (0) in a list."""
-
-    slug, title, status = "country-invalid", "No country has this number", 422
-    reverts = ("CountryInvalid",)
-
-
-class CountryRuleInvalid(Problem):
-    """There is no such country rule: take `none`, `only` or `except`."""
-
-    slug, title, status = "country-rule-invalid", "No such country rule", 422
-    reverts = ("CountryRuleInvalid",)
-
-
-class LotsInvalid(Problem):
-    """An investor has at most sixteen lots of a token, each below 2**192 base units: join some of them."""
-
-    slug, title, status = "lots-invalid", "Too many lots, or too large ones", 422
-    reverts = ("LotsTooMany", "LotTooLarge")
 
 
 class SubjectNotFound(Problem):

@@ -70,7 +70,7 @@ _WRITE: tuple[type[Problem], ...] = (
     deployments.OperationAlreadyExecuted,
 )
 _TOKEN = (tokens.TokenNotFound, tokens.TokenNotDeployed, tokens.WrongTokenKind)
-_POLICY = (*_WRITE, *_TOKEN, problems.TokenUnregulated, problems.CountryInvalid)
+_POLICY = (*_WRITE, *_TOKEN, problems.TokenUnregulated)
 _INVESTOR = (*_WRITE, problems.InvestorInvalid)
 _RESERVE = (*_WRITE, *_TOKEN)
 _READ = (*READ, deployments.ContractMissing)
@@ -158,7 +158,6 @@ async def read_identity_history(
     tags=["compliance"],
     responses=documented(
         *_INVESTOR,
-        problems.WalletInvalid,
         problems.InvestorStillBlocked,
         problems.HoldingsChanged,
         tokens.TransferRestricted,
@@ -195,7 +194,7 @@ async def read_wallet(wallet: AddressInPath, reading: ReadingAt) -> LabelledWall
     "/tokens/{token_id}/policy",
     status_code=202,
     tags=["compliance"],
-    responses=documented(*_POLICY, problems.AlreadyIssued, problems.CountryRuleInvalid),
+    responses=documented(*_POLICY),
 )
 async def set_policy(
     token_id: UUID, order: PolicyOrder, ask: AskingDep, ledger: LedgerDep, response: Response
@@ -251,7 +250,7 @@ async def read_policy_history(
     "/tokens/{token_id}/lots",
     status_code=202,
     tags=["compliance"],
-    responses=documented(*_POLICY, problems.PolicyMissing, problems.InvestorInvalid, problems.LotsInvalid),
+    responses=documented(*_POLICY, problems.PolicyMissing, problems.InvestorInvalid),
 )
 async def set_lots(
     token_id: UUID, order: LotsOrder, ask: AskingDep, ledger: LedgerDep, response: Response

@@ -84,41 +84,15 @@ class BallotOutdated(Problem):
     reverts = ("GovernorInvalidSignature",)
 
 
-class SignatureOutdated(Problem):
-    """A signature with a sequential nonce or an end was used too late or twice: sign again."""
-
-    slug, title, status = "signature-outdated", "The signature is outdated", 409
-    reverts = ("InvalidAccountNonce", "VotesExpiredSignature")
-
-
 class TimelockNotReady(Problem):
     """The timelock's delay has not passed, or it has done or forgotten this: execute once `eta` is past."""
 
     slug, title, status = "timelock-not-ready", "The timelock is not ready", 409
-    reverts = ("TimelockUnexpectedOperationState", "TimelockUnexecutedPredecessor")
-
-
-class OnlyByProposal(Problem):
-    """Governor and timelock obey passed proposals alone: propose it, and have it voted on."""
-
-    slug, title, status = "only-by-proposal", "Only a passed proposal may do this", 409
-    reverts = ("GovernorOnlyExecutor", "TimelockUnauthorizedCaller")
-
-
-class ProposalMalformed(Problem):
-    """No governor takes a proposal or ballot of this form: list as many targets as calls, and vote 0, 1 or 2."""
-
-    slug, title, status = "proposal-malformed", "The proposal or ballot is malformed", 409
-    reverts = (
-        "GovernorInvalidProposalLength",
-        "GovernorInvalidVoteType",
-        "GovernorInvalidVoteParams",
-        "TimelockInvalidOperationLength",
-    )
+    reverts = ("TimelockUnexpectedOperationState",)
 
 
 class GovernorSettingInvalid(Problem):
-    """No governor has such a setting: a number is out of its range, or the token does not count votes by blocks."""
+    """No governor has such a setting: a number is out of its range; propose another one."""
 
     slug, title, status = "governor-setting-invalid", "No governor has such a setting", 409
     reverts = (
@@ -126,41 +100,4 @@ class GovernorSettingInvalid(Problem):
         "GovernorInvalidQuorumFraction",
         "GovernorPreventLateQuorumVoteExtensionTooLarge",
         "QuorumMissing",
-        "TimelockDelayMissing",
-        "TimelockInsufficientDelay",
-        "ClockModeUnsupported",
-    )
-
-
-class DepositRefused(Problem):
-    """The governor keeps nothing: send it to the timelock, which acts for it."""
-
-    slug, title, status = "deposit-refused", "The governor takes no deposit", 409
-    reverts = ("GovernorDisabledDeposit",)
-
-
-class VotesNotCounted(Problem):
-    """Votes are known of blocks that are over: ask for a former one."""
-
-    slug, title, status = "votes-not-counted", "This block is not over", 409
-    reverts = ("ERC5805FutureLookup",)
-
-
-class ActionFailed(Problem):
-    """A call that was to be made on the way was refused without a reason that has a name of its own."""
-
-    slug, title, status = "action-failed", "An inner call failed", 409
-    reverts = ("FailedCall", "AddressEmptyCode", "AccessControlBadConfirmation")
-
-
-class BeyondStorage(Problem):
-    """A number, a text or a block number is not what the contract can keep: use a smaller one."""
-
-    slug, title, status = "beyond-storage", "The contract can't keep this", 409
-    reverts = (
-        "SafeCastOverflowedUintDowncast",
-        "StringTooLong",
-        "InvalidShortString",
-        "CheckpointUnorderedInsertion",
-        "ERC6372InconsistentClock",
     )

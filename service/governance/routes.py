@@ -64,9 +64,6 @@ _CARRY: Problems = (
     problems.ProposalNotFound,
     problems.TimelockNotReady,
     problems.NotCancellable,
-    problems.OnlyByProposal,
-    problems.ActionFailed,
-    problems.DepositRefused,
     deployments.SignerLacksRole,
     deployments.OperationAlreadyExecuted,
 )
@@ -75,8 +72,6 @@ _VOTE: Problems = (
     problems.ProposalNotFound,
     problems.AlreadyVoted,
     problems.BallotOutdated,
-    problems.SignatureOutdated,
-    problems.VotesNotCounted,
     tokens.NodeAway,
 )
 _TOKEN: Problems = (*READ, tokens.TokenNotFound, tokens.TokenNotDeployed, tokens.WrongTokenKind)
@@ -93,7 +88,6 @@ _TOKEN: Problems = (*READ, tokens.TokenNotFound, tokens.TokenNotDeployed, tokens
         deployments.ContractExists,
         deployments.SignerLacksRole,
         problems.GovernorSettingInvalid,
-        problems.BeyondStorage,
     ),
 )
 async def deploy_governor(order: GovernorOrder, ask: AskingDep, ledger: LedgerDep, response: Response) -> OperationView:
@@ -139,8 +133,6 @@ async def _governor_view(
         problems.ActionInvalid,
         problems.TooFewVotesToPropose,
         problems.ProposerRestricted,
-        problems.ProposalMalformed,
-        problems.VotesNotCounted,
     ),
 )
 async def propose(

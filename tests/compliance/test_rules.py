@@ -1,6 +1,5 @@
 """The service names the contracts' rules and refusals, all of them and no others."""
 
-import json
 import re
 from pathlib import Path
 
@@ -23,37 +22,21 @@ NUMBERED = {
 }
 
 TOLD = {
-    "AlreadyIssued": "already-issued",
     "AttestationFromFuture": "attestation-from-future",
     "AttestationInvalid": "attestation-invalid",
     "AttestationStale": "attestation-stale",
     "AttesterMissing": "attester-missing",
-    "CountryInvalid": "country-invalid",
-    "CountryRuleInvalid": "country-rule-invalid",
     "DocumentHashMissing": "document-hash-missing",
     "DocumentMissing": "document-not-found",
     "DocumentVersionMissing": "document-not-found",
     "InvestorInvalid": "investor-invalid",
     "InvestorStillBlocked": "investor-still-blocked",
-    "LotTooLarge": "lots-invalid",
-    "LotsTooMany": "lots-invalid",
     "TokenNotHeld": "holdings-changed",
     "TokenNotRegistered": "policy-missing",
     "TokensIncomplete": "holdings-changed",
     "TokensUnsorted": "holdings-changed",
-    "WalletInvalid": "wallet-invalid",
 }
 """The registries' own errors."""
-
-UNMET = {
-    "AccessManagedInvalidAuthority": "a constructor's, and there is an authority before anything is deployed",
-    "AccessManagedRequiredDelay": "in OpenZeppelin's interface, and thrown by nothing",
-    "AuthorityMissing": "a constructor's, and there is an authority before anything is deployed",
-    "LengthMismatch": "of lists that are made of one list of rows",
-    "OperationIdMissing": "of the id that is never left out",
-    "TokenMissing": "of a token that is not deployed, which is told before",
-}
-"""Errors that no request meets, told by their own names if one ever does."""
 
 
 def test_each_rule_has_the_contracts_number_and_name() -> None:
@@ -82,10 +65,3 @@ async def test_the_contract_has_words_for_each_rule(office: Office) -> None:
 def test_a_registrys_error_is_told_as_one_problem(revert: str, slug: str) -> None:
     assert BY_REVERT[revert] is Problem.registry[slug]
     assert [kind.slug for kind in Problem.registry.values() if revert in kind.reverts] == [slug]
-
-
-@pytest.mark.parametrize("name", ["ComplianceRegistry", "DocumentRegistry", "ReserveAttestation"])
-def test_no_error_of_a_registry_is_without_a_name(name: str) -> None:
-    entries = json.loads((ARTIFACTS / f"{name}.json").read_text())["abi"]
-    errors = {entry["name"] for entry in entries if entry["type"] == "error"}
-    assert errors - set(BY_REVERT) <= set(UNMET)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from service.chain import artifacts, contracts
+from service.chain import contracts
 from service.chain.contracts import Misfit
 from service.chain.reverts import Revert
 from service.governance import standing
@@ -112,31 +112,6 @@ def test_a_state_is_made_of_facts_and_the_block(
 ) -> None:
     tallies = dict(zip(SUPPORTS, (against, for_, abstain), strict=True))
     assert standing.state_of(clock, snapshot=10, deadline=20, tallies=tallies, quorum=5, ended=ended) == state
-
-
-def test_every_error_of_governor_and_timelock_has_a_problem() -> None:
-    named = {entry["name"] for entry in artifacts.load("AssetGovernor").abi if entry["type"] == "error"}
-    # The registry has an error of this name, too; ours is refused before, as `token-not-deployed`.
-    assert sorted((named | TIMELOCK_ERRORS) - {"TokenMissing"} - set(BY_REVERT)) == []
-
-
-@pytest.mark.parametrize(
-    ("error", "slug"),
-    [
-        ("InvalidAccountNonce", "signature-outdated"),
-        ("GovernorOnlyExecutor", "only-by-proposal"),
-        ("GovernorInvalidProposalLength", "proposal-malformed"),
-        ("QuorumMissing", "governor-setting-invalid"),
-        ("GovernorDisabledDeposit", "deposit-refused"),
-        ("ERC5805FutureLookup", "votes-not-counted"),
-        ("FailedCall", "action-failed"),
-        ("SafeCastOverflowedUintDowncast", "beyond-storage"),
-        ("TimelockUnexecutedPredecessor", "timelock-not-ready"),
-    ],
-)
-def test_errors_that_no_request_of_ours_meets_have_their_problem(error: str, slug: str) -> None:
-    told = refused(Revert(error, {}), BY_REVERT)
-    assert (told.slug, told.extensions["revert"]["name"]) == (slug, error)
 
 
 def test_a_state_that_does_not_do_is_told_by_name() -> None:

@@ -24,16 +24,16 @@ async def assembly(shared: World) -> Assembly:
     return await assemble(shared, 60, 40)
 
 
-async def active(assembly: Assembly, description: str) -> str:
+async def active(assembly: Assembly, description: str, *actions: dict[str, Any]) -> str:
     """A proposal that is open for votes."""
-    id_ = await assembly.propose(description, assembly.mint(ALICE, 1))
+    id_ = await assembly.propose(description, *(actions or (assembly.mint(ALICE, 1),)))
     await assembly.until((await assembly.proposal(id_))["snapshot"] + 1)
     return id_
 
 
-async def passed(assembly: Assembly, description: str) -> str:
+async def passed(assembly: Assembly, description: str, *actions: dict[str, Any]) -> str:
     """A proposal that has passed."""
-    id_ = await active(assembly, description)
+    id_ = await active(assembly, description, *actions)
     assert (await assembly.vote(id_, 0, "for")).status_code == 202
     await assembly.world.finish()
     await assembly.until((await assembly.proposal(id_))["deadline"] + 1)
@@ -240,6 +240,25 @@ async def test_an_execution_before_the_timelocks_delay(assembly: Assembly) -> No
     assert (await assembly.carry(id_, "queue")).status_code == 202
     told = problem(await assembly.carry(id_, "execute"), "timelock-not-ready")
     assert told["revert"]["name"] == "TimelockUnexpectedOperationState"
+
+
+@pytest.mark.parametrize(
+    ("function", "given", "error"),
+    [
+        ("setVotingPeriod", 0, "GovernorInvalidVotingPeriod"),
+        ("updateQuorumNumerator", "0", "QuorumMissing"),
+        ("updateQuorumNumerator", "101", "GovernorInvalidQuorumFraction"),
+    ],
+)
+async def test_a_setting_that_no_vote_can_bring_about(
+    assembly: Assembly, function: str, given: Any, error: str
+) -> None:
+    action = {"call": {"contract": assembly.governor, "function": function, "arguments": [given]}}
+    id_ = await passed(assembly, f"{function} {given}", action)
+    assert (await assembly.carry(id_, "queue")).status_code == 202
+    assembly.pass_time()
+    told = problem(await assembly.carry(id_, "execute"), "governor-setting-invalid")
+    assert told["revert"]["name"] == error
 
 
 async def test_an_action_that_the_timelock_may_not_do(assembly: Assembly) -> None:
