@@ -172,7 +172,8 @@ async def execute_scheduled(ledger: Ledger, request: Request, scheduled_id: byte
             return await send(ledger, request, intent)
         except NotReady as refusal:
             ready_at = times.shown(int(state["ready_at"]))
-            raise NotReady(f"wait until {ready_at:%Y-%m-%dT%H:%M:%SZ}", ready_at=ready_at.isoformat()) from refusal
+            told = {**refusal.extensions, "ready_at": ready_at.isoformat()}
+            raise NotReady(f"wait until {ready_at:%Y-%m-%dT%H:%M:%SZ}", **told) from refusal
 
     return await once(ledger, request, make)
 
