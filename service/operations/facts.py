@@ -11,7 +11,7 @@ from service.db import ReadConnection
 from service.mirror import facts
 from service.mirror import queries as mirror
 from service.mirror.queries import Contract, Label
-from service.operations.labels import LabelledPage, LabelView, label_view
+from service.operations.labels import LabelledPage, label_view
 from service.web.paging import decode_cursor, encode_cursor, page
 
 Part = tuple[str, int, Literal["address", "hex", "number", "small"]]
@@ -53,12 +53,6 @@ class FactView(BaseModel):
     )
 
     since_block: int = Field(description="It has been so from this block on.")
-
-
-class LabelledFact(FactView):
-    """One fact, and the block that the answer describes."""
-
-    at: LabelView
 
 
 class FactHistoryView(BaseModel):

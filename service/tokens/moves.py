@@ -24,12 +24,18 @@ class Act:
     function: str
     arguments: tuple[Any, ...] = field(repr=False)
     primary_type: str
-    relay: str
     signed: tuple[SignedField, ...] = field(repr=False)
+
+    @property
+    def relay(self) -> str:
+        """The contract's function that takes the message: named like its type."""
+        return self.primary_type[0].lower() + self.primary_type[1:]
 
 
 class MoveOrder(Order):
     """A request of a holder."""
+
+    holder: Address = Field(alias="from")
 
     def act(self, deed: tuple[int, ...]) -> Act:
         """What it means to the contract; `deed` is the id that the path names, if it does."""
@@ -45,7 +51,6 @@ class TransferOrder(MoveOrder):
 
     model_config = _example(**{"from": ALICE, "to": BOB, "amount": "250"})
 
-    holder: Address = Field(alias="from")
     to: Address
     amount: PositiveAmount
 
@@ -56,8 +61,7 @@ class TransferOrder(MoveOrder):
             ("to", "address", self.to),
             ("value", "uint256", self.amount),
         )
-        relay = ("TransferWithAuthorization", "transferWithAuthorization")
-        return Act(self.holder, "transfer", (self.to, self.amount), *relay, signed)
+        return Act(self.holder, "transfer", (self.to, self.amount), "TransferWithAuthorization", signed)
 
 
 class BatchTransferOrder(MoveOrder):
@@ -65,7 +69,6 @@ class BatchTransferOrder(MoveOrder):
 
     model_config = _example(**{"from": ALICE, "shares": [{"to": BOB, "amount": "250"}]})
 
-    holder: Address = Field(alias="from")
     shares: Shares
 
     def act(self, deed: tuple[int, ...]) -> Act:
@@ -76,8 +79,7 @@ class BatchTransferOrder(MoveOrder):
             ("to", "address[]", to),
             ("amounts", "uint256[]", amounts),
         )
-        relay = ("BatchTransferWithAuthorization", "batchTransferWithAuthorization")
-        return Act(self.holder, "batchTransfer", (to, amounts), *relay, signed)
+        return Act(self.holder, "batchTransfer", (to, amounts), "BatchTransferWithAuthorization", signed)
 
 
 class ApproveOrder(MoveOrder):
@@ -85,7 +87,6 @@ class ApproveOrder(MoveOrder):
 
     model_config = _example(**{"from": ALICE, "spender": BOB, "amount": "100"})
 
-    holder: Address = Field(alias="from")
     spender: Address
     amount: Uint256
 
@@ -96,48 +97,42 @@ class ApproveOrder(MoveOrder):
             ("spender", "address", self.spender),
             ("value", "uint256", self.amount),
         )
-        relay = ("ApproveWithAuthorization", "approveWithAuthorization")
-        return Act(self.holder, "approve", (self.spender, self.amount), *relay, signed)
+        return Act(self.holder, "approve", (self.spender, self.amount), "ApproveWithAuthorization", signed)
 
 
-class RedeemOrder(MoveOrder):
+class _UseOrder(MoveOrder):
+    """Units are destroyed for what `reference` names, by the holder's own will."""
+
+    amount: PositiveAmount
+    reference: ShortText
+
+    def _use(self, function: str, primary_type: str) -> Act:
+        signed: tuple[SignedField, ...] = (
+            ("account", "address", self.holder),
+            ("amount", "uint256", self.amount),
+            ("ref", "bytes32", text32(self.reference)),
+        )
+        return Act(self.holder, function, (self.amount, text32(self.reference)), primary_type, signed)
+
+
+class RedeemOrder(_UseOrder):
     """Give units back: they are destroyed, and `reference` says what they are redeemed for."""
 
     model_config = _example(**{"from": ALICE, "amount": "10", "reference": "redemption 2026-17"})
 
-    holder: Address = Field(alias="from")
-    amount: PositiveAmount
-    reference: ShortText
-
     def act(self, deed: tuple[int, ...]) -> Act:
-        """By the holder's own will, so it obeys every rule that a transfer obeys."""
-        signed: tuple[SignedField, ...] = (
-            ("account", "address", self.holder),
-            ("amount", "uint256", self.amount),
-            ("ref", "bytes32", text32(self.reference)),
-        )
-        relay = ("RedeemWithAuthorization", "redeemWithAuthorization")
-        return Act(self.holder, "redeem", (self.amount, text32(self.reference)), *relay, signed)
+        """It obeys every rule that a transfer obeys."""
+        return self._use("redeem", "RedeemWithAuthorization")
 
 
-class SpendOrder(MoveOrder):
+class SpendOrder(_UseOrder):
     """Use units up, for the access or the reward that `reference` names."""
 
     model_config = _example(**{"from": ALICE, "amount": "1", "reference": "lounge 2026-05-03"})
 
-    holder: Address = Field(alias="from")
-    amount: PositiveAmount
-    reference: ShortText
-
     def act(self, deed: tuple[int, ...]) -> Act:
         """The units are destroyed."""
-        signed: tuple[SignedField, ...] = (
-            ("account", "address", self.holder),
-            ("amount", "uint256", self.amount),
-            ("ref", "bytes32", text32(self.reference)),
-        )
-        relay = ("SpendWithAuthorization", "spendWithAuthorization")
-        return Act(self.holder, "spend", (self.amount, text32(self.reference)), *relay, signed)
+        return self._use("spend", "SpendWithAuthorization")
 
 
 class DelegateOrder(MoveOrder):
@@ -145,7 +140,6 @@ class DelegateOrder(MoveOrder):
 
     model_config = _example(**{"from": ALICE, "to": ALICE})
 
-    holder: Address = Field(alias="from")
     to: Address
 
     def act(self, deed: tuple[int, ...]) -> Act:
@@ -154,8 +148,7 @@ class DelegateOrder(MoveOrder):
             ("delegator", "address", self.holder),
             ("delegatee", "address", self.to),
         )
-        relay = ("DelegateWithAuthorization", "delegateWithAuthorization")
-        return Act(self.holder, "delegate", (self.to,), *relay, signed)
+        return Act(self.holder, "delegate", (self.to,), "DelegateWithAuthorization", signed)
 
 
 class DeedTransferOrder(MoveOrder):
@@ -163,7 +156,6 @@ class DeedTransferOrder(MoveOrder):
 
     model_config = _example(**{"from": ALICE, "to": BOB})
 
-    holder: Address = Field(alias="from")
     to: Address
 
     def act(self, deed: tuple[int, ...]) -> Act:
@@ -173,8 +165,7 @@ class DeedTransferOrder(MoveOrder):
             ("to", "address", self.to),
             ("deedId", "uint256", deed[0]),
         )
-        relay = ("TransferWithAuthorization", "transferWithAuthorization")
-        return Act(self.holder, "transferFrom", (self.holder, self.to, *deed), *relay, signed)
+        return Act(self.holder, "transferFrom", (self.holder, self.to, *deed), "TransferWithAuthorization", signed)
 
 
 class DeedApproveOrder(MoveOrder):
@@ -182,7 +173,6 @@ class DeedApproveOrder(MoveOrder):
 
     model_config = _example(**{"from": ALICE, "spender": BOB})
 
-    holder: Address = Field(alias="from")
     spender: Address
 
     def act(self, deed: tuple[int, ...]) -> Act:
@@ -192,8 +182,7 @@ class DeedApproveOrder(MoveOrder):
             ("spender", "address", self.spender),
             ("deedId", "uint256", deed[0]),
         )
-        relay = ("ApproveWithAuthorization", "approveWithAuthorization")
-        return Act(self.holder, "approve", (self.spender, *deed), *relay, signed)
+        return Act(self.holder, "approve", (self.spender, *deed), "ApproveWithAuthorization", signed)
 
 
 @dataclass(frozen=True, slots=True)
