@@ -1,18 +1,58 @@
-"""Typed questions to the chain. Everything a node says is checked for shape here, and nowhere above."""
+"""Typed questions to the chain, over however many endpoints it is reached."""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from service.chain.node import Node, NodeRefused, NodeUnavailable
+from service.chain.nodes import EndpointHealth, Nodes, Outcome, Question, WrongChain
+from service.chain.quorum import agreed, most_telling, reached
 from service.chain.reasons import Reason
 from service.chain.reverts import Revert
-from service.chain.times import TIMESTAMP_MAX
+from service.chain.shapes import (
+    AccountState,
+    Block,
+    Fees,
+    Head,
+    Log,
+    Receipt,
+    as_account,
+    as_block,
+    as_block_or_none,
+    as_data,
+    as_fees,
+    as_known_block,
+    as_logs,
+    as_quantity,
+    as_receipt_or_none,
+    each_judged,
+    every,
+    granted,
+    shaped,
+)
+from service.chain.together import Together
 from service.chain.wire import parse_data, parse_quantity, write_data
 from service.settings import Settings
 
-T = TypeVar("T")
+__all__ = [
+    "AccountState",
+    "Block",
+    "Call",
+    "Chain",
+    "EndpointHealth",
+    "Fees",
+    "Finality",
+    "Head",
+    "Log",
+    "Receipt",
+    "Reverted",
+    "WrongChain",
+    "open_chain",
+]
+
+FEE_BLOCKS = 20
+"""Blocks whose fees are looked at: some four minutes of Ethereum."""
 
 BLOCK_LOGS_BYTES_MAX = 512 * 1024 * 1024
 """Longest answer about the logs of one contract in one block, of which nothing smaller can be asked.
@@ -20,56 +60,6 @@ BLOCK_LOGS_BYTES_MAX = 512 * 1024 * 1024
 What a block's gas pays for is far below it: a log without data costs 750 gas and is some 700 bytes of JSON, and a byte
 of data costs 8 gas and is two digits, so that a block of 60 million gas is some 60 MB.
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """A block's header, as far as we need it."""
-
-    number: int
-    hash: bytes
-    parent_hash: bytes
-    timestamp: int  # seconds since 1970
-
-
-@dataclass(frozen=True, slots=True)
-class Log:
-    """One event that a contract emitted, and where."""
-
-    block_number: int
-    block_hash: bytes
-    transaction_hash: bytes
-    log_index: int  # counted from the block's first log
-    address: bytes
-    topics: tuple[bytes, ...]
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """What became of a mined transaction."""
-
-    transaction_hash: bytes
-    block_number: int
-    block_hash: bytes
-    succeeded: bool
-    gas_used: int
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """The newest block, and the newest one past reversal (-1 when there is none yet)."""
-
-    tip: Block
-    final_number: int
-
-
-@dataclass(frozen=True, slots=True)
-class Fees:
-    """What the next block asks for each unit of gas, and the tip the node advises."""
-
-    base_fee_wei: int
-    priority_fee_wei: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +93,6 @@ class Call:
     value: int = 0  # wei
 
 
-class WrongChain(Exception):
-    """The node follows another chain than this deployment."""
-
-
 class Reverted(Exception):
     """A contract refused the call; `revert` is its own name for the reason."""
 
@@ -122,10 +108,11 @@ class Chain:
         chain_id: what the node must report. Source: EIP-155.
     """
 
-    def __init__(self, node: Node, *, chain_id: int, finality: Finality) -> None:
+    def __init__(self, node: Node | Nodes, *, chain_id: int, finality: Finality) -> None:
         self.chain_id = chain_id
         self.finality = finality
-        self._node = node
+        self._node = node if isinstance(node, Nodes) else Nodes([node], chain_id=chain_id)
+        self._eth_calls = Together(self._ask_together)
 
     async def check(self) -> None:
         """Make sure that the node follows our chain.
@@ -133,10 +120,13 @@ class Chain:
         Raises:
             WrongChain: it reports another id.
         """
-        self._check_id(_shaped(parse_quantity, await self._node.ask("eth_chainId")))
+        self._check_id(await self._node.read_one(("eth_chainId", []), as_quantity))
 
     async def head(self) -> Head:
         """The tip and the newest final block's number, in one batch.
+
+        With a quorum, the newest number that so many endpoints call final; the tip is of the one that is asked
+        otherwise.
 
         Raises:
             WrongChain: another node answers at this address now; whatever it says is about another chain.
@@ -144,15 +134,22 @@ class Chain:
         asked: list[tuple[str, list[Any]]] = [("eth_chainId", []), _block_call("latest")]
         if self.finality.depth is None:
             asked.append(_block_call("finalized"))
-        chain_id, latest, *finalized = await self._node.ask_many(asked)
-        self._check_id(_shaped(parse_quantity, _given(chain_id)))
-        tip = _shaped(_block, _given(latest))
+        if self._node.quorum == 1:
+            return await self._node.read(asked, self._head)
+        heads = [head for _, head in await self._node.read_all(asked, self._head)]
+        final_number = reached([head.final_number for head in heads], self._node.quorum)
+        return Head(heads[0].tip, min(final_number, heads[0].tip.number))
+
+    def _head(self, answers: list[Outcome]) -> Head:
+        chain_id, latest, *finalized = answers
+        self._check_id(as_quantity(granted(chain_id)))
+        tip = shaped(as_block, granted(latest))
         if self.finality.depth is not None:
             return Head(tip, max(tip.number - self.finality.depth, -1))
         (final,) = finalized
         if isinstance(final, NodeRefused) and final.reason is Reason.BLOCK_UNKNOWN:
             return Head(tip, -1)  # geth and besu say so of a young chain, where others answer null
-        found = _shaped(_block_or_none, _given(final))
+        found = shaped(as_block_or_none, granted(final))
         # The two answers may come from either side of a new block.
         return Head(tip, -1 if found is None else min(found.number, tip.number))
 
@@ -166,18 +163,17 @@ class Chain:
         They may straddle a reorganisation: the caller checks that each names the one before as its parent.
         """
         numbers = range(first, first + count_max)
-        answers = await self._node.ask_many([_block_call(hex(number)) for number in numbers])
-        blocks = []
-        for number, answer in zip(numbers, answers, strict=True):
-            if isinstance(answer, NodeRefused) and answer.reason is Reason.BLOCK_UNKNOWN:
-                break
-            block = _shaped(_block_or_none, _given(answer))
-            if block is None:
-                break
-            if block.number != number:
-                raise NodeUnavailable(f"block {block.number} came for block {number}")
-            blocks.append(block)
-        return blocks
+
+        def read(answers: list[Outcome]) -> list[Block]:
+            blocks: list[Block] = []
+            for answer, number in zip(answers, numbers, strict=True):
+                block = as_known_block(answer, number)
+                if block is None:
+                    break
+                blocks.append(block)
+            return blocks
+
+        return await self._node.read([_block_call(hex(number)) for number in numbers], read)
 
     async def logs(
         self, *, first: int, last: int, addresses: Sequence[bytes], topics: Sequence[bytes]
@@ -200,27 +196,44 @@ class Chain:
         }
         wanted = [("eth_getLogs", [query])] if addresses and topics else []
         smallest = first == last and len(addresses) == 1
-        answers = await self._node.ask_many(
-            [*wanted, _block_call(hex(last))], response_bytes_max=BLOCK_LOGS_BYTES_MAX if smallest else None
-        )
-        seen = _shaped(_block_or_none, _given(answers[-1]))
-        if seen is None or seen.number != last:
-            raise NodeUnavailable(f"the node does not have block {last}")
-        logs = _shaped(_logs, _given(answers[0])) if wanted else []
-        if not all(first <= log.block_number <= last for log in logs):
-            raise NodeUnavailable("a log came from a block outside the range")
-        return sorted(logs, key=lambda log: (log.block_number, log.log_index)), seen
+
+        def read(answers: list[Outcome]) -> tuple[list[Log], Block]:
+            seen = shaped(as_block_or_none, granted(answers[-1]))
+            if seen is None or seen.number != last:
+                raise NodeUnavailable(f"the node does not have block {last}")
+            logs = shaped(as_logs, granted(answers[0])) if wanted else []
+            if not all(first <= log.block_number <= last for log in logs):
+                raise NodeUnavailable("a log came from a block outside the range")
+            return sorted(logs, key=lambda log: (log.block_number, log.log_index)), seen
+
+        bytes_max = BLOCK_LOGS_BYTES_MAX if smallest else None
+        return await self._node.read([*wanted, _block_call(hex(last))], read, response_bytes_max=bytes_max)
 
     async def receipts(self, hashes: Sequence[bytes]) -> list[Receipt | None]:
-        """Receipts in the order of `hashes`; None for a transaction that is not mined."""
-        answers = await self._node.ask_many(
-            [("eth_getTransactionReceipt", [write_data(transaction_hash)]) for transaction_hash in hashes]
+        """Receipts in the order of `hashes`; None for a transaction that is not mined.
+
+        With a quorum, None too where fewer endpoints than that give the same block and status.
+        """
+
+        def read(answers: list[Outcome]) -> list[Receipt | None]:
+            receipts = [shaped(as_receipt_or_none, granted(answer)) for answer in answers]
+            for transaction_hash, receipt in zip(hashes, receipts, strict=True):
+                if receipt is not None and receipt.transaction_hash != transaction_hash:
+                    raise NodeUnavailable("a receipt came for another transaction")
+            return receipts
+
+        asked = [("eth_getTransactionReceipt", [write_data(transaction_hash)]) for transaction_hash in hashes]
+        if self._node.quorum == 1:
+            return await self._node.read(asked, read)
+        said = await self._node.read_all(asked, read)
+        found, dissenting = agreed(
+            [receipts for _, receipts in said],
+            self._node.quorum,
+            key=lambda receipt: (receipt.block_hash, receipt.succeeded),
         )
-        receipts = [_shaped(_receipt_or_none, _given(answer)) for answer in answers]
-        for transaction_hash, receipt in zip(hashes, receipts, strict=True):
-            if receipt is not None and receipt.transaction_hash != transaction_hash:
-                raise NodeUnavailable("a receipt came for another transaction")
-        return receipts
+        for place, (endpoint, _) in enumerate(said):
+            endpoint.contradicted(place in dissenting)
+        return found
 
     async def call(self, call: Call, *, block: int | None = None) -> bytes:
         """Simulate a call at the newest block, or at `block`; nothing is sent.
@@ -228,60 +241,127 @@ class Chain:
         Raises:
             Reverted: the contract refused.
         """
-        try:
-            return _shaped(parse_data, await self._node.ask("eth_call", _message(call), _at(block)))
-        except NodeRefused as refused:
-            if refused.revert is None:
-                raise
-            raise Reverted(refused.revert) from None
+        answer = await self._eth_calls.ask(("eth_call", [_message(call), _at(block)]))
+        if isinstance(answer, bytes):
+            return answer
+        if answer.revert is None:
+            raise answer
+        raise Reverted(answer.revert)
 
     async def calls(self, calls: Sequence[Call], *, block: int | None = None) -> list[bytes | NodeRefused]:
         """Simulate many calls in one batch; each is judged alone."""
-        answers = await self._node.ask_many([("eth_call", [_message(call), _at(block)]) for call in calls])
-        return [answer if isinstance(answer, NodeRefused) else _shaped(parse_data, answer) for answer in answers]
+        return await self._node.read(
+            [("eth_call", [_message(call), _at(block)]) for call in calls], each_judged(parse_data)
+        )
+
+    async def _ask_together(self, questions: Sequence[Question]) -> list[bytes | NodeRefused]:
+        if len(questions) > 1:
+            return await self._node.read(questions, each_judged(parse_data))
+        try:
+            return [await self._node.read_one(questions[0], as_data)]
+        except NodeRefused as refused:
+            return [refused]
 
     async def estimate_gas(self, calls: Sequence[Call]) -> list[int | NodeRefused]:
         """Gas that each call would take now, in one batch; each is judged alone."""
-        answers = await self._node.ask_many([("eth_estimateGas", [_message(call)]) for call in calls])
-        return [answer if isinstance(answer, NodeRefused) else _shaped(parse_quantity, answer) for answer in answers]
+        return await self._node.read(
+            [("eth_estimateGas", [_message(call)]) for call in calls], each_judged(parse_quantity)
+        )
 
     async def transaction_counts(self, signers: Sequence[bytes]) -> list[int]:
         """How many transactions of each signer are mined: its next nonce, as the newest block has it."""
-        answers = await self._node.ask_many(
-            [("eth_getTransactionCount", [write_data(signer), "latest"]) for signer in signers]
-        )
-        return [_shaped(parse_quantity, _given(answer)) for answer in answers]
+        asked = [("eth_getTransactionCount", [write_data(signer), "latest"]) for signer in signers]
+        return await self._node.read(asked, every(parse_quantity))
 
     async def broadcast(self, raws: Sequence[bytes]) -> list[NodeRefused | None]:
-        """Hand signed transactions to the node, in order; None where it took one.
+        """Hand signed transactions to every usable endpoint, in order; None where any took one.
 
         NodeUnavailable leaves open whether any was taken: sending the same bytes again is always safe.
         """
-        answers = await self._node.ask_many([("eth_sendRawTransaction", [write_data(raw)]) for raw in raws])
-        return [answer if isinstance(answer, NodeRefused) else None for answer in answers]
+        said = await self._node.tell([("eth_sendRawTransaction", [write_data(raw)]) for raw in raws])
+        return [
+            most_telling([answer if isinstance(answer, NodeRefused) else None for answer in answers])
+            for answers in zip(*said, strict=True)
+        ]
+
+    async def accounts(self, signers: Sequence[bytes], *, final_number: int) -> list[AccountState]:
+        """Nonces and wei of each signer, in one batch.
+
+        Args:
+            final_number: the newest final block, -1 when there is none: then every `final_nonce` is 0.
+
+        With a quorum, a `final_nonce` is the highest that so many endpoints reach.
+
+        Raises:
+            NodeUnavailable: also when more nonces are spent in the final block than in the newest.
+        """
+
+        def read(answers: list[Outcome]) -> list[AccountState]:
+            return [
+                as_account(latest, 0 if final_number < 0 or isinstance(final, NodeRefused) else final, balance)
+                for latest, final, balance in zip(answers[::3], answers[1::3], answers[2::3], strict=True)
+            ]
+
+        asked: list[Question] = []
+        for signer in map(write_data, signers):
+            asked.append(("eth_getTransactionCount", [signer, "latest"]))
+            asked.append(("eth_getTransactionCount", [signer, hex(max(final_number, 0))]))
+            asked.append(("eth_getBalance", [signer, "latest"]))
+        if self._node.quorum == 1:
+            return await self._node.read(asked, read)
+        said = [states for _, states in await self._node.read_all(asked, read)]
+        merged = []
+        for first, *others in zip(*said, strict=True):
+            final = reached([state.final_nonce for state in (first, *others)], self._node.quorum)
+            merged.append(replace(first, final_nonce=final, next_nonce=max(first.next_nonce, final)))
+        return merged
+
+    async def block_hashes(self, numbers: Sequence[int]) -> dict[int, bytes | None]:
+        """The hash of each block of the node's present branch, in one batch; None where it has no such block."""
+
+        def read(answers: list[Outcome]) -> dict[int, bytes | None]:
+            blocks = map(as_known_block, answers, numbers)
+            return {
+                number: None if block is None else block.hash for number, block in zip(numbers, blocks, strict=True)
+            }
+
+        return await self._node.read([_block_call(hex(number)) for number in numbers], read)
 
     async def fees(self) -> Fees:
-        """The next block's base fee and the node's advice for the priority fee. Source: EIP-1559."""
-        history, priority = await self._node.ask_many(
-            [("eth_feeHistory", ["0x1", "latest", []]), ("eth_maxPriorityFeePerGas", [])]
-        )
-        return Fees(
-            base_fee_wei=_shaped(lambda given: parse_quantity(given["baseFeePerGas"][-1]), _given(history)),
-            priority_fee_wei=_shaped(parse_quantity, _given(priority)),
-        )
+        """The next block's base fee, and the middle of what recent transactions paid above it.
+
+        The priority fee is the median over the last blocks with a transaction of what the transaction in the middle of
+        each block's gas paid; where none paid anything, and where the node refuses its history, the node's advice.
+
+        Raises:
+            NodeUnavailable: also for a fee that no chain can have.
+
+        Source: EIP-1559; eth_feeHistory and eth_maxPriorityFeePerGas of the execution APIs.
+        """
+        asked: list[Question] = [
+            ("eth_feeHistory", [hex(FEE_BLOCKS), "latest", [50]]),
+            ("eth_maxPriorityFeePerGas", []),
+            _block_call("latest"),
+        ]
+        return await self._node.read(asked, as_fees)
 
     async def code(self, address: bytes, *, block: int | None = None) -> bytes:
         """The code at an address, empty when there is none."""
-        return _shaped(parse_data, await self._node.ask("eth_getCode", write_data(address), _at(block)))
+        return await self._node.read_one(("eth_getCode", [write_data(address), _at(block)]), as_data)
 
     async def codes(self, addresses: Sequence[bytes]) -> list[bytes]:
         """The code at each address now, empty where there is none, in one batch."""
-        answers = await self._node.ask_many([("eth_getCode", [write_data(each), "latest"]) for each in addresses])
-        return [_shaped(parse_data, _given(answer)) for answer in answers]
+        return await self._node.read(
+            [("eth_getCode", [write_data(each), "latest"]) for each in addresses], every(parse_data)
+        )
 
     async def balance(self, address: bytes) -> int:
         """Wei that an address has to pay gas with."""
-        return _shaped(parse_quantity, await self._node.ask("eth_getBalance", write_data(address), "latest"))
+        return await self._node.read_one(("eth_getBalance", [write_data(address), "latest"]), as_quantity)
+
+    def health(self) -> list[EndpointHealth]:
+        """How each endpoint does, in the order of the settings."""
+        return self._node.health()
 
     async def close(self) -> None:
         """Close the way to the node."""
@@ -289,10 +369,14 @@ class Chain:
 
 
 def open_chain(settings: Settings, *, timeout_max_s: float = math.inf) -> Chain:
-    """The way to the node that the settings name."""
+    """The way to the endpoints that the settings name."""
     timeout_s = min(settings.node_timeout_s, timeout_max_s)
-    node = Node(settings.rpc_url.get_secret_value(), timeout_s=timeout_s, batch_max=settings.node_batch_max)
-    return Chain(node, chain_id=settings.chain_id, finality=Finality.parse(settings.finality))
+    nodes = [Node(url, timeout_s=timeout_s, batch_max=settings.node_batch_max) for url in settings.rpc_urls]
+    return Chain(
+        Nodes(nodes, chain_id=settings.chain_id, quorum=settings.receipt_quorum),
+        chain_id=settings.chain_id,
+        finality=Finality.parse(settings.finality),
+    )
 
 
 def _block_call(number_or_tag: str) -> tuple[str, list[Any]]:
@@ -308,57 +392,3 @@ def _message(call: Call) -> dict[str, str]:
     if call.to is not None:
         message["to"] = write_data(call.to)
     return message
-
-
-def _given(answer: Any | NodeRefused) -> Any:
-    if isinstance(answer, NodeRefused):
-        raise answer
-    return answer
-
-
-def _shaped(parse: Callable[[Any], T], given: Any) -> T:
-    try:
-        return parse(given)
-    except (ValueError, TypeError, LookupError, AttributeError) as error:
-        raise NodeUnavailable(f"an answer has the wrong shape: {error}") from None
-
-
-def _block(given: Any) -> Block:
-    number, timestamp = parse_quantity(given["number"]), parse_quantity(given["timestamp"])
-    if number >= 2**63 or timestamp > TIMESTAMP_MAX:
-        raise ValueError("a block of an impossible number or time")
-    return Block(number, parse_data(given["hash"], size=32), parse_data(given["parentHash"], size=32), timestamp)
-
-
-def _block_or_none(given: Any) -> Block | None:
-    return None if given is None else _block(given)
-
-
-def _logs(given: Any) -> list[Log]:
-    if not isinstance(given, list):
-        raise TypeError("logs are a list")
-    return [_log(entry) for entry in given if not entry.get("removed", False)]
-
-
-def _log(given: Any) -> Log:
-    return Log(
-        block_number=parse_quantity(given["blockNumber"]),
-        block_hash=parse_data(given["blockHash"], size=32),
-        transaction_hash=parse_data(given["transactionHash"], size=32),
-        log_index=parse_quantity(given["logIndex"]),
-        address=parse_data(given["address"], size=20),
-        topics=tuple(parse_data(topic, size=32) for topic in given["topics"]),
-        data=parse_data(given["data"]),
-    )
-
-
-def _receipt_or_none(given: Any) -> Receipt | None:
-    if given is None or given["blockHash"] is None:
-        return None
-    return Receipt(
-        transaction_hash=parse_data(given["transactionHash"], size=32),
-        block_number=parse_quantity(given["blockNumber"]),
-        block_hash=parse_data(given["blockHash"], size=32),
-        succeeded=parse_quantity(given["status"]) == 1,
-        gas_used=parse_quantity(given["gasUsed"]),
-    )

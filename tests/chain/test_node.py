@@ -37,6 +37,62 @@ async def test_answers_come_in_the_order_of_the_questions_over_many_batches(
     assert [int(answer["number"], 16) for answer in answers] == list(range(30))
 
 
+async def test_long_questions_go_in_requests_that_a_node_reads(open_node: OpenNode, lying: Lying) -> None:
+    sizes: list[int] = []
+
+    async def measured(calls: Any) -> web.StreamResponse:
+        sizes.append(len(json.dumps(calls)))
+        return web.json_response([result(call, call["params"][0]["number"]) for call in calls])
+
+    async with lying(measured) as url:
+        asked = [("eth_call", [{"number": number, "data": "0x" + "00" * 50_000}]) for number in range(30)]
+        assert await open_node(url).ask_many(asked) == list(range(30))
+    assert len(sizes) == 4
+    assert max(sizes) < 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("method", "at_once"), [("eth_sendRawTransaction", 1), ("eth_getTransactionReceipt", 2)], ids=["told", "asked"]
+)
+async def test_transactions_go_one_batch_after_another_and_questions_two_at_a_time(
+    open_node: OpenNode, lying: Lying, method: str, at_once: int
+) -> None:
+    first: list[int] = []
+    under_way, most = 0, 0
+
+    async def slow(calls: Any) -> web.StreamResponse:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        first.append(calls[0]["params"][0])
+        await asyncio.sleep(0.02)
+        under_way -= 1
+        return web.json_response([result(call, call["params"][0]) for call in calls])
+
+    async with lying(slow) as url:
+        node = open_node(url, batch_max=3)
+        assert await node.ask_many([(method, [number]) for number in range(20)]) == list(range(20))
+    assert most == at_once
+    if at_once == 1:
+        assert first == list(range(0, 20, 3))
+
+
+async def test_when_one_batch_fails_no_more_are_sent(open_node: OpenNode, lying: Lying) -> None:
+    asked = 0
+
+    def failing(_: Any) -> web.Response:
+        nonlocal asked
+        asked += 1
+        return web.Response(status=503)
+
+    async with lying(failing) as url:
+        node = open_node(url, batch_max=1)
+        with pytest.raises(NodeUnavailable):
+            await node.ask_many([("a", [])] * 20)
+        await asyncio.sleep(0.05)
+    assert asked <= 2
+
+
 async def test_nothing_asked_is_nothing_sent() -> None:
     assert await Node("http://127.0.0.1:1/").ask_many([]) == []
 
@@ -404,7 +460,7 @@ async def test_the_real_anvil_on_nonces(node: Node, world: World) -> None:
     assert [refused.reason for refused in (again, early, cheap)] == [
         Reason.NONCE_SPENT,
         Reason.ALREADY_KNOWN,
-        Reason.FEE_TOO_LOW,
+        Reason.REPLACEMENT_UNDERPRICED,
     ]
 
 

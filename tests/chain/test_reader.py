@@ -1,5 +1,6 @@
 """Typed questions: what a real chain says, and what becomes of answers in the wrong shape."""
 
+import asyncio
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -11,11 +12,12 @@ from eth_account import Account
 from eth_utils.crypto import keccak
 
 from service.chain import contracts
-from service.chain.node import Node, NodeRefused, NodeUnavailable
+from service.chain.node import AnswerLate, AnswerTooLong, Node, NodeRefused, NodeUnavailable
 from service.chain.reader import Call, Chain, Finality, Head, Reverted, WrongChain
 from service.chain.reasons import Reason
 from service.chain.reverts import Revert
 from tests.chain.conftest import CHAIN_ID, Lying, OpenNode, World
+from tests.chain.faulty import faulty_endpoint
 from tests.chain.test_node import FIRST_KEY, sent
 
 
@@ -223,6 +225,55 @@ async def test_a_block_that_is_not_there_cannot_be_asked(chain: Chain, world: Wo
     with pytest.raises(NodeRefused) as refused:
         await chain.call(Call(world.accounts[0], b"", world.accounts[0]), block=10**9)
     assert refused.value.reason is Reason.BLOCK_UNKNOWN
+
+
+async def test_calls_of_one_moment_go_out_as_one_and_each_is_judged_alone(open_node: OpenNode, world: World) -> None:
+    admin, stranger = world.accounts[0], world.accounts[3]
+    token = world.token()
+    async with faulty_endpoint(world.url) as endpoint:
+        chain = Chain(open_node(endpoint.url), chain_id=CHAIN_ID, finality=Finality(2))
+        supply = Call(token, contracts.encode_call("AssetToken", "totalSupply"), admin)
+        refused = Call(token, mint(token, stranger, 5), stranger)
+        answers = await asyncio.gather(
+            *(chain.call(each) for each in [supply, refused, supply]), return_exceptions=True
+        )
+    assert answers[0] == answers[2] == bytes(32)
+    assert isinstance(answers[1], Reverted)
+    assert endpoint.requests == 1
+
+
+async def test_a_caller_who_leaves_takes_no_other_along(chain: Chain, world: World) -> None:
+    supply = Call(world.token(), contracts.encode_call("AssetToken", "totalSupply"), world.accounts[0])
+    leaving, staying = asyncio.create_task(chain.call(supply)), asyncio.create_task(chain.call(supply))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    assert await staying == bytes(32)
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+
+
+async def test_a_call_that_spoils_the_answer_of_many_spoils_only_its_own(open_node: OpenNode, lying: Lying) -> None:
+    def answer(asked: Any) -> web.Response:
+        listed = asked if isinstance(asked, list) else [asked]
+        told = [{"id": call["id"], "result": "0x" + "00" * (9_000 if "0b" in str(call) else 1)} for call in listed]
+        return web.json_response(told if isinstance(asked, list) else told[0])
+
+    async with lying(answer) as url:
+        chain = Chain(open_node(url, response_bytes_max=5_000), chain_id=1, finality=Finality(0))
+        short, long = (Call(None, data, bytes(20)) for data in (b"", b"\x0b"))
+        answers = await asyncio.gather(*(chain.call(each) for each in (short, long, short)), return_exceptions=True)
+    assert answers[0] == answers[2] == b"\0"
+    assert isinstance(answers[1], AnswerTooLong)
+
+
+async def test_calls_of_one_moment_that_are_late_are_asked_once(open_node: OpenNode, world: World) -> None:
+    async with faulty_endpoint(world.url) as endpoint:
+        endpoint.fault = "late"
+        chain = Chain(open_node(endpoint.url, timeout_s=0.2), chain_id=CHAIN_ID, finality=Finality(2))
+        call = Call(None, b"", world.accounts[0])
+        answers = await asyncio.gather(*(chain.call(call) for _ in range(3)), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [AnswerLate] * 3
+    assert endpoint.requests == 1
 
 
 async def test_gas_is_estimated_for_each_call_alone(chain: Chain, world: World) -> None:

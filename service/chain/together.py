@@ -1,0 +1,70 @@
+"""Questions that many callers ask at once go out as one."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+from service.chain.node import AnswerLate
+
+Q = TypeVar("Q")
+A = TypeVar("A")
+
+
+class Together(Generic[Q, A]):
+    """Gathers single questions into lists; each caller gets its own answer.
+
+    Args:
+        ask: the answers to questions, in their order. When it fails for several of them each is asked alone, since
+            the fault may be of one; not after a failure of `of_all`, such as one that spent the callers' time.
+        lists_max: so many lists are under way at most; what is asked meanwhile waits, and goes out as the next one.
+    """
+
+    def __init__(
+        self,
+        ask: Callable[[Sequence[Q]], Awaitable[Sequence[A]]],
+        *,
+        of_all: tuple[type[Exception], ...] = (AnswerLate,),
+        lists_max: int | None = None,
+    ) -> None:
+        self._ask = ask
+        self._of_all = of_all
+        self._lists_max = lists_max
+        self._waiting: list[tuple[Q, asyncio.Future[A]]] = []
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    async def ask(self, question: Q) -> A:
+        """The answer to one question."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[A] = loop.create_future()
+        self._waiting.append((question, answer))
+        if len(self._waiting) == 1:
+            loop.call_soon(self._send)
+        return await answer
+
+    def _send(self) -> None:
+        if not self._waiting or (self._lists_max is not None and len(self._under_way) >= self._lists_max):
+            return
+        waiting, self._waiting = self._waiting, []
+        task = asyncio.create_task(self._answer(waiting))
+        self._under_way.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        self._send()
+
+    async def _answer(self, waiting: Sequence[tuple[Q, asyncio.Future[A]]]) -> None:
+        try:
+            answers = await self._ask([question for question, _ in waiting])
+            for (_, future), answer in zip(waiting, answers, strict=True):
+                if not future.done():
+                    future.set_result(answer)
+        except Exception as error:
+            if len(waiting) > 1 and not isinstance(error, self._of_all):
+                await asyncio.gather(*(self._answer([each]) for each in waiting))
+            for _, future in waiting:
+                if not future.done():
+                    future.set_exception(error)
+        finally:
+            for _, future in waiting:
+                future.cancel()
