@@ -1,8 +1,10 @@
 """Managed accounts' keys: made here, encrypted at rest, never leaving."""
 
+import asyncio
 import base64
 import binascii
 import secrets
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -11,7 +13,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from eth_utils.crypto import keccak
 from pydantic import SecretStr
-from sqlalchemy import CheckConstraint, DateTime, LargeBinary, func, select
+from sqlalchemy import CheckConstraint, DateTime, LargeBinary, func, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -78,18 +80,38 @@ async def sign_digest(session: AsyncSession, kek: SecretStr, address: bytes, dig
         ManagedKeyUnreadable: the stored key does not decrypt.
         ValueError: `digest` is not 32 bytes, or `kek` not 32 bytes in base64.
     """
-    if len(digest) != 32:
+    (signature,) = await sign_digests(session, kek, [(address, digest)])
+    return signature
+
+
+async def sign_digests(session: AsyncSession, kek: SecretStr, wanted: Sequence[tuple[bytes, bytes]]) -> list[Signature]:
+    """Sign many digests, each with the key of the account beside it; raises as `sign_digest`."""
+    if any(len(digest) != 32 for _, digest in wanted):
         raise ValueError("a digest has 32 bytes")
     cipher = _cipher(kek)
-    stored = await session.scalar(select(ManagedKey.ciphertext).where(ManagedKey.address == address))
-    if stored is None:
+    addresses = {address for address, _ in wanted}
+    rows = await session.execute(
+        text("SELECT address, ciphertext FROM managed_keys WHERE address = ANY(:addresses)"),
+        {"addresses": list(addresses)},
+    )
+    stored: dict[bytes, bytes] = {row.address: row.ciphertext for row in rows}
+    for address in addresses - stored.keys():
         raise NotManaged(f"0x{address.hex()} is not a managed account")
+    return await asyncio.to_thread(_sign_all, cipher, stored, wanted)
+
+
+def _sign_all(cipher: AESGCM, stored: Mapping[bytes, bytes], wanted: Sequence[tuple[bytes, bytes]]) -> list[Signature]:
+    keys = {address: _opened(cipher, address, ciphertext) for address, ciphertext in stored.items()}
+    signatures = (keys[address].sign_recoverable(digest, hasher=None) for address, digest in wanted)
+    return [Signature(v=27 + each[64], r=each[:32], s=each[32:64]) for each in signatures]
+
+
+def _opened(cipher: AESGCM, address: bytes, stored: bytes) -> PrivateKey:
     try:
         secret = cipher.decrypt(stored[:_NONCE_BYTES], stored[_NONCE_BYTES:], _ASSOCIATED + address)
     except (InvalidTag, ValueError):  # the latter for a row cut short
         raise ManagedKeyUnreadable(f"the key of 0x{address.hex()} does not decrypt") from None
-    signature = PrivateKey(secret).sign_recoverable(digest, hasher=None)
-    return Signature(v=27 + signature[64], r=signature[:32], s=signature[32:64])
+    return PrivateKey(secret)
 
 
 def _cipher(kek: SecretStr) -> AESGCM:

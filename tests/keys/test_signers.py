@@ -1,259 +1,133 @@
-"""Signers: files that open once, bytes that equal eth-account's, and secrets that stay inside."""
+"""All signers of a process: every provider that is configured, each key once, and what is told of half a setting."""
 
-import json
-import logging
-import pickle
-import stat
-import traceback
-from dataclasses import replace
+import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 from coincurve import PrivateKey
-from eth_account import Account
-from eth_account.typed_transactions.typed_transaction import TypedTransaction
-from eth_utils.crypto import keccak
-from hexbytes import HexBytes
-from hypothesis import given
-from hypothesis import strategies as st
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
-from service.addresses import checksum
-from service.keys import signers
-from service.keys.signers import Keystore, KeystoreError, SignedTransaction, UnknownSigner, UnsignedTransaction
+from service.keys import keystore
+from service.keys.keystore import KeystoreError, LocalSigner
+from service.keys.signers import Signers, open_signers
+from service.keys.signing import ProviderDown, ProviderUnusable
+from service.settings import Settings, SettingsMissing
 from tests.keys.conftest import KDF_ITERATIONS
-
-ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141  # of secp256k1; source: SEC 2
-GOOD = UnsignedTransaction(
-    chain_id=31337, nonce=0, to=b"\x22" * 20, data=b"", value=1, gas_limit=21_000, max_fee_wei=2, priority_fee_wei=1
-)
-
-private_keys = st.integers(1, ORDER - 1).map(lambda number: number.to_bytes(32, "big"))
-amounts = st.integers(0, 2**256 - 1)
-transactions = st.tuples(amounts, amounts).flatmap(
-    lambda fees: st.builds(
-        UnsignedTransaction,
-        chain_id=st.integers(1, 2**63),
-        nonce=st.integers(0, 2**64 - 2),
-        to=st.none() | st.binary(min_size=20, max_size=20),
-        data=st.binary(max_size=300),
-        value=amounts,
-        gas_limit=st.integers(1, 2**64 - 1),
-        max_fee_wei=st.just(max(fees)),
-        priority_fee_wei=st.just(min(fees)),
-    )
-)
+from tests.keys.providers import PIN, REGION, Hsm, make_kms_key, started_web3signer
+from tests.world import PASSWORD, make_settings
 
 
-def keystore(private_key: bytes) -> tuple[Keystore, bytes]:
-    key = PrivateKey(private_key)
-    address = keccak(key.public_key.format(compressed=False)[1:])[12:]
-    return Keystore({address: key}), address
+def settings(keystore_dir: Path, **changed: Any) -> Settings:
+    return make_settings(SecretStr("postgresql:///ledger"), "http://127.0.0.1:1", keystore_dir, **changed)
 
 
-@given(private_keys, transactions)
-def test_signed_bytes_are_eth_accounts(private_key: bytes, transaction: UnsignedTransaction) -> None:
-    opened, address = keystore(private_key)
-    fields: dict[str, Any] = {
-        "type": 2,
-        "chainId": transaction.chain_id,
-        "nonce": transaction.nonce,
-        "to": checksum(transaction.to) if transaction.to is not None else b"",
-        "data": transaction.data,
-        "value": transaction.value,
-        "gas": transaction.gas_limit,
-        "maxFeePerGas": transaction.max_fee_wei,
-        "maxPriorityFeePerGas": transaction.priority_fee_wei,
-    }
-    expected = Account.sign_transaction(fields, private_key)
-    signed = opened.sign(address, transaction)
-    assert signed.raw == bytes(expected.raw_transaction)
-    assert signed.hash == bytes(expected.hash)
-    assert expected.s <= ORDER // 2
+async def test_every_provider_is_opened(tmp_path: Path, hsm: Hsm, kms: int) -> None:
+    own = keystore.create(tmp_path, PASSWORD, kdf_iterations=KDF_ITERATIONS)
+    key_ids = [await make_kms_key(kms), await make_kms_key(kms)]
+    async with started_web3signer() as server:
+        configured = settings(
+            tmp_path,
+            pkcs11_module=hsm.module,
+            pkcs11_token=hsm.label,
+            pkcs11_pin=PIN,
+            kms_key_ids=",".join(key_ids),
+            kms_region=REGION,
+            kms_endpoint=f"http://127.0.0.1:{kms}",
+            web3signer_url=f"http://127.0.0.1:{server.port}",
+        )
+        async with open_signers(configured) as signers:
+            providers = sorted(signer.provider for signer in signers.values())
+            assert providers == ["aws_kms", "aws_kms", "keystore", "pkcs11", "web3signer"]
+            assert signers[own].provider == "keystore"
+            assert signers.addresses == set(signers)
+            for address, signer in signers.items():
+                assert signer.address == address
+                await signer.sign_digest(bytes(32))
 
 
-@given(private_keys, transactions)
-def test_a_signature_recovers_to_the_signer_with_s_in_its_lower_half(
-    private_key: bytes, transaction: UnsignedTransaction
-) -> None:
-    opened, address = keystore(private_key)
-    signed = opened.sign(address, transaction)
-    assert bytes.fromhex(Account.recover_transaction(signed.raw)[2:]) == address
-    assert TypedTransaction.from_bytes(HexBytes(signed.raw)).as_dict()["s"] <= ORDER // 2
-    assert signed.hash == keccak(signed.raw)
-    assert opened.sign(address, transaction) == signed
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"to": b"\x22" * 19},
-        {"to": b""},
-        {"chain_id": 0},
-        {"nonce": -1},
-        {"nonce": 2**64 - 1},
-        {"gas_limit": 0},
-        {"value": -1},
-        {"value": 2**256},
-        {"max_fee_wei": 0},
-        {"priority_fee_wei": -1},
-        {"max_fee_wei": 2**256},
-    ],
-)
-def test_a_transaction_that_no_node_would_take_is_never_made(changes: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"bytes|range"):
-        replace(GOOD, **changes)
-
-
-def test_a_made_signer_opens_and_signs(tmp_path: Path, password: SecretStr) -> None:
-    addresses = {signers.create(tmp_path / "keys", password, kdf_iterations=KDF_ITERATIONS) for _ in range(3)}
-    opened = Keystore.open(tmp_path / "keys", password)
-    assert opened.addresses == addresses
-    for address in addresses:
-        raw = opened.sign(address, GOOD).raw
-        assert bytes.fromhex(Account.recover_transaction(raw)[2:]) == address
-
-
-def test_files_belong_to_their_owner_alone(tmp_path: Path, password: SecretStr) -> None:
-    directory = tmp_path / "keys"
-    address = signers.create(directory, password, kdf_iterations=KDF_ITERATIONS)
-    assert [entry.name for entry in directory.iterdir()] == [f"{address.hex()}.json"]
-    assert stat.S_IMODE((directory / f"{address.hex()}.json").stat().st_mode) == 0o600
-    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
-
-
-def test_a_file_is_a_v3_file_that_eth_account_opens(tmp_path: Path, password: SecretStr) -> None:
-    secret = b"\x07" * 32
-    address = signers.store(tmp_path, password, secret, kdf_iterations=KDF_ITERATIONS)
-    content = json.loads((tmp_path / f"{address.hex()}.json").read_text())
-    assert content["version"] == 3
-    assert bytes(Account.decrypt(content, password.get_secret_value())) == secret
-    assert bytes.fromhex(Account.from_key(secret).address[2:]) == address
-
-
-def test_a_file_that_eth_account_made_opens_here(tmp_path: Path, password: SecretStr) -> None:
-    kdfs: tuple[Literal["pbkdf2", "scrypt"], ...] = ("pbkdf2", "scrypt")
-    for number, kdf in enumerate(kdfs, 1):
-        content = Account.encrypt(bytes([number]) * 32, password.get_secret_value(), kdf=kdf, iterations=KDF_ITERATIONS)
-        file = tmp_path / f"UTC--2026-11-22T00-00-00.{number}Z"
-        file.write_text(json.dumps(content))
-        file.chmod(0o600)
-    opened = Keystore.open(tmp_path, password)
-    assert {"0x" + address.hex() for address in opened.addresses} == {
-        Account.from_key(bytes([number]) * 32).address.lower() for number in (1, 2)
-    }
-
-
-def test_the_slowness_is_the_standards_unless_told_otherwise() -> None:
-    assert signers.KDF_ITERATIONS == 262_144
-    assert signers.create.__kwdefaults__ == signers.store.__kwdefaults__ == {"kdf_iterations": 262_144}
-
-
-def test_a_key_is_never_written_over(tmp_path: Path, password: SecretStr) -> None:
-    address = signers.store(tmp_path, password, b"\x07" * 32, kdf_iterations=KDF_ITERATIONS)
-    before = (tmp_path / f"{address.hex()}.json").read_bytes()
-    with pytest.raises(KeystoreError, match="already"):
-        signers.store(tmp_path, SecretStr("another"), b"\x07" * 32, kdf_iterations=KDF_ITERATIONS)
-    assert [entry.read_bytes() for entry in tmp_path.iterdir()] == [before]
-
-
-@pytest.mark.parametrize(
-    "secret", [b"", b"\x07" * 31, b"\x07" * 33, bytes(32), ORDER.to_bytes(32, "big"), b"\xff" * 32]
-)
-def test_what_is_no_private_key_is_refused(tmp_path: Path, password: SecretStr, secret: bytes) -> None:
-    with pytest.raises(KeystoreError, match="a private key is 32 bytes"):
-        signers.store(tmp_path, password, secret, kdf_iterations=KDF_ITERATIONS)
-    assert not list(tmp_path.iterdir())
-
-
-def test_an_empty_password_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(KeystoreError, match="needs a password"):
-        signers.create(tmp_path, SecretStr(""), kdf_iterations=KDF_ITERATIONS)
-
-
-def test_no_directory_and_no_file_are_told(tmp_path: Path, password: SecretStr) -> None:
-    with pytest.raises(KeystoreError, match="no keystore directory"):
-        Keystore.open(tmp_path / "missing", password)
-    (tmp_path / ".half-written").write_text("{")
+async def test_the_keystore_alone_must_hold_a_key(tmp_path: Path) -> None:
     with pytest.raises(KeystoreError, match="holds no key file"):
-        Keystore.open(tmp_path, password)
+        async with open_signers(settings(tmp_path)):
+            pass
 
 
-@pytest.mark.parametrize("mode", [0o604, 0o602, 0o606, 0o644])
-def test_a_file_that_everyone_may_read_or_write_is_refused(tmp_path: Path, password: SecretStr, mode: int) -> None:
-    address = signers.create(tmp_path, password, kdf_iterations=KDF_ITERATIONS)
-    (tmp_path / f"{address.hex()}.json").chmod(mode)
-    with pytest.raises(KeystoreError, match=f"{address.hex()}.json is open to everyone"):
-        Keystore.open(tmp_path, password)
+async def test_an_empty_keystore_will_do_beside_another_provider(tmp_path: Path) -> None:
+    async with started_web3signer() as server:
+        for directory in (tmp_path, tmp_path / "missing"):
+            configured = settings(directory, web3signer_url=f"http://127.0.0.1:{server.port}")
+            async with open_signers(configured) as signers:
+                assert [signer.provider for signer in signers.values()] == ["web3signer"]
 
 
-def damaged(content: dict[str, Any], **changes: Any) -> str:
-    return json.dumps(content | changes)
+async def test_a_provider_that_is_down_at_start_says_so(tmp_path: Path) -> None:
+    keystore.create(tmp_path, PASSWORD, kdf_iterations=KDF_ITERATIONS)
+    with pytest.raises(ProviderDown):
+        async with open_signers(settings(tmp_path, web3signer_url="http://127.0.0.1:1")):
+            pass
+
+
+def test_a_key_in_two_places_is_refused() -> None:
+    key = PrivateKey()
+    with pytest.raises(ProviderUnusable, match="there twice"):
+        Signers([LocalSigner(key), LocalSigner(key)])
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("half", "missing"),
     [
-        "",
-        "{",
-        "[]",
-        "3",
-        "{}",
-        '{"version": 1}',
-        '{"version": 3}',
-        '{"version": 3, "crypto": "no"}',
-        '{"version": 3, "crypto": {"kdf": "none", "mac": "00", "ciphertext": "00"}}',
-        "x" * 70_000,
+        ({"pkcs11_module": "module.so"}, "MUNIMENT_PKCS11_TOKEN"),
+        ({"pkcs11_module": "module.so", "pkcs11_token": "token"}, "MUNIMENT_PKCS11_PIN"),
+        ({"kms_key_ids": "one"}, "MUNIMENT_KMS_REGION"),
     ],
 )
-def test_a_file_of_another_kind_is_told_by_name(tmp_path: Path, password: SecretStr, text: str) -> None:
-    file = tmp_path / "strange.json"
-    file.write_text(text)
-    file.chmod(0o600)
-    with pytest.raises(KeystoreError, match=r"strange\.json"):
-        Keystore.open(tmp_path, password)
+async def test_half_a_provider_is_told_by_what_is_missing(tmp_path: Path, half: dict[str, Any], missing: str) -> None:
+    with pytest.raises(SettingsMissing, match=missing):
+        async with open_signers(settings(tmp_path, **half)):
+            pass
 
 
-def test_a_file_that_lies_about_its_address_is_refused(tmp_path: Path, password: SecretStr) -> None:
-    address = signers.create(tmp_path, password, kdf_iterations=KDF_ITERATIONS)
-    file = tmp_path / f"{address.hex()}.json"
-    file.write_text(damaged(json.loads(file.read_text()), address="00" * 20))
-    with pytest.raises(KeystoreError, match="another address"):
-        Keystore.open(tmp_path, password)
-
-
-def test_a_wrong_password_names_the_file_and_tells_no_secret(
-    tmp_path: Path, password: SecretStr, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("package", "module", "configured", "extra"),
+    [
+        (
+            "pkcs11",
+            "service.keys.pkcs11",
+            {"pkcs11_module": "module.so", "pkcs11_token": "token", "pkcs11_pin": "1"},
+            r"muniment\[pkcs11\]",
+        ),
+        ("aiobotocore", "service.keys.aws_kms", {"kms_key_ids": "one", "kms_region": REGION}, r"muniment\[kms\]"),
+    ],
+)
+async def test_a_missing_package_is_told_by_how_to_get_it(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    package: str,
+    module: str,
+    configured: dict[str, Any],
+    extra: str,
 ) -> None:
-    secret = b"\x5a" * 32
-    address = signers.store(tmp_path, password, secret, kdf_iterations=KDF_ITERATIONS)
-    wrong = SecretStr("my-wrong-password")
-    with caplog.at_level(logging.DEBUG), pytest.raises(KeystoreError, match=f"{address.hex()}.json") as refused:
-        Keystore.open(tmp_path, wrong)
-    told = "".join(traceback.format_exception(refused.value)) + repr(refused.value) + caplog.text
-    for hidden in (wrong.get_secret_value(), password.get_secret_value(), secret.hex()):
-        assert hidden not in told
+    for name in [name for name in sys.modules if name == module or name.split(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ProviderUnusable, match=extra):
+        async with open_signers(settings(tmp_path, **configured)):
+            pass
 
 
-def test_an_unknown_signer_is_refused_by_address() -> None:
-    opened, _ = keystore(b"\x07" * 32)
-    with pytest.raises(UnknownSigner, match="0x" + "22" * 20):
-        opened.sign(b"\x22" * 20, GOOD)
+@pytest.mark.parametrize(("written", "read"), [("", ()), ("one", ("one",)), ("one, alias/two ,", ("one", "alias/two"))])
+def test_key_ids_come_with_commas_between(tmp_path: Path, written: str, read: tuple[str, ...]) -> None:
+    assert settings(tmp_path, kms_key_ids=written).kms_key_ids == read
 
 
-def test_reprs_tell_neither_keys_nor_signed_bytes() -> None:
-    opened, address = keystore(b"\x5a" * 32)
-    signed = opened.sign(address, GOOD)
-    told = f"{opened!r} {opened} {signed!r} {vars(opened)!r} {GOOD!r}"
-    assert "5a" * 32 not in told
-    assert signed.raw.hex() not in told
-    assert repr(signed.raw) not in told
-    assert repr(signed) == f"SignedTransaction(hash={signed.hash!r})"
-    assert SignedTransaction(raw=b"a", hash=b"b") != SignedTransaction(raw=b"c", hash=b"b")
+@pytest.mark.parametrize("url", ["signer", "ftp://signer", "http://", "http://signer?key=1", "https:///path"])
+@pytest.mark.parametrize("name", ["web3signer_url", "kms_endpoint"])
+def test_what_is_no_address_of_a_server_is_refused(tmp_path: Path, name: str, url: str) -> None:
+    with pytest.raises(ValidationError, match=name):
+        settings(tmp_path, **{name: url})
 
 
-def test_a_keystore_cannot_be_pickled_away() -> None:
-    opened, _ = keystore(b"\x07" * 32)
-    with pytest.raises(TypeError):
-        pickle.dumps(opened)
+def test_secrets_of_providers_are_not_shown(tmp_path: Path) -> None:
+    configured = settings(tmp_path, pkcs11_pin="hidden-pin", web3signer_url="http://someone:hidden-word@signer")
+    for shown in (repr(configured), str(configured), str(configured.model_dump()), configured.model_dump_json()):
+        assert "hidden" not in shown
