@@ -147,48 +147,58 @@ def prepare(folder: Path, given: dict[str, str], signer_key: str) -> str:
     """Once: tables, signer, factory, issuer and key. Again: what is missing of it. The factory's address."""
     from service import factory, migrate
     from service.access import commands
+    from service.access.apikeys import Scope
     from service.addresses import checksum
-    from service.chain.reader import open_chain
     from service.db import Database
-    from service.keys import signers
-    from service.keys.signers import Keystore
+    from service.keys import keystore
     from service.mirror import queries as mirror
     from service.settings import Settings
+    from service.transactions.direct import open_means
+    from service.transactions.lanes import Means
 
     settings = Settings.model_validate({name.removeprefix("MUNIMENT_").lower(): value for name, value in given.items()})
     migrate.upgrade(settings.database_url)
     keystore_dir, password = settings.keystore_dir, settings.keystore_password
     if not keystore_dir.exists():
-        signers.store(keystore_dir, password, bytes.fromhex(signer_key), kdf_iterations=10_000)
-    keystore = Keystore.open(keystore_dir, password)
-    (signer,) = keystore.addresses
+        keystore.store(keystore_dir, password, bytes.fromhex(signer_key), kdf_iterations=10_000)
+    (signer,) = keystore.Keystore.open(keystore_dir, password).addresses
     key_file = folder / "api-key"
 
     async def work() -> None:
-        db, chain = Database(settings.database_url, role=None, connections_max=2), open_chain(settings)
+        db = Database(settings.database_url, role=None, connections_max=2)
         await db.open()
         try:
-            async with db.read() as connection:
-                known = await mirror.status(connection, chain_id=settings.chain_id)
-            tip = (await chain.head()).tip.number
-            if known.final is not None and tip < known.final:
-                raise ChainLost(
-                    f"the chain ends at block {tip}, and block {known.final} was final in the mirror: it was cut off "
-                    "before its newest blocks were saved, so start again with --fresh"
-                )
-            await factory.deploy(db, chain, keystore, signer, lease_ttl_s=settings.lease_ttl_s)
-            if key_file.exists():
-                return
-            async with db.transaction() as session:
-                await commands.create_issuer(session, name=ISSUER, signer=signer)
-                key = await commands.create_key(
-                    session, issuer=ISSUER, caller="devnet", environment="test", pepper=settings.api_key_pepper
-                )
-            key_file.touch(mode=0o600)
-            key_file.write_text(key.text)
+            async with open_means(settings, db) as means:
+                await refuse_lost_chain(means)
+                await factory.deploy(means, signer, lease_ttl_s=settings.lease_ttl_s)
+            if not key_file.exists():
+                await make_key(db)
         finally:
-            await chain.close()
             await db.close()
+
+    async def refuse_lost_chain(means: Means) -> None:
+        async with means.db.read() as connection:
+            known = await mirror.status(connection, chain_id=settings.chain_id)
+        tip = (await means.chain.head()).tip.number
+        if known.final is not None and tip < known.final:
+            raise ChainLost(
+                f"the chain ends at block {tip}, and block {known.final} was final in the mirror: it was cut off "
+                "before its newest blocks were saved, so start again with --fresh"
+            )
+
+    async def make_key(db: Database) -> None:
+        async with db.transaction() as session:
+            await commands.create_issuer(session, name=ISSUER, signer=signer)
+            key = await commands.create_key(
+                session,
+                issuer=ISSUER,
+                caller="devnet",
+                environment="test",
+                pepper=settings.api_key_pepper,
+                scopes=tuple(Scope),
+            )
+        key_file.touch(mode=0o600)
+        key_file.write_text(key.text)
 
     asyncio.run(work())
     return checksum(factory.address_for(signer))
@@ -222,6 +232,7 @@ def main() -> NoReturn:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(1))
     try:
+        import service.app  # so that an api which is killed is back in milliseconds
         import service.cli
         import service.migrate
         import service.processes  # noqa: F401

@@ -4,13 +4,10 @@ from eth_utils.crypto import keccak
 
 from service.addresses import checksum
 from service.chain import contracts
-from service.chain.reader import Chain
-from service.db import Database
-from service.keys.signers import Keystore
+from service.operators.authority import operator_call
 from service.transactions.commands import Wish
 from service.transactions.direct import send_directly
-
-OPERATOR_ROLE = keccak(text="OPERATOR_ROLE")
+from service.transactions.lanes import Means
 
 _SALT = bytes(32)
 
@@ -29,34 +26,32 @@ class NoFactory(Exception):
     """The chain has no factory of this administrator."""
 
 
-async def deploy(db: Database, chain: Chain, keystore: Keystore, admin: bytes, *, lease_ttl_s: float) -> int | None:
+async def deploy(means: Means, admin: bytes, *, lease_ttl_s: float) -> int | None:
     """Deploy the factory; its block, or None when it was there before.
 
     Raises:
         NoDeterministicDeployer: the chain has none.
     """
-    if await chain.code(address_for(admin)):
+    if await means.chain.code(address_for(admin)):
         return None
-    if not await chain.code(contracts.DETERMINISTIC_DEPLOYER):
+    if not await means.chain.code(contracts.DETERMINISTIC_DEPLOYER):
         raise NoDeterministicDeployer(
-            f"chain {chain.chain_id} has no code at 0x{contracts.DETERMINISTIC_DEPLOYER.hex()}: "
+            f"chain {means.chain.chain_id} has no code at 0x{contracts.DETERMINISTIC_DEPLOYER.hex()}: "
             "have its keyless deployment transaction sent first"
         )
     code = contracts.creation_code("AssetFactory", admin)
-    wish = Wish(chain.chain_id, admin, contracts.DETERMINISTIC_DEPLOYER, _SALT + code)
-    return await send_directly(db, chain, keystore, wish, lease_ttl_s=lease_ttl_s)
+    wish = Wish(means.chain.chain_id, admin, contracts.DETERMINISTIC_DEPLOYER, _SALT + code)
+    return await send_directly(means, wish, lease_ttl_s=lease_ttl_s)
 
 
-async def allow(
-    db: Database, chain: Chain, keystore: Keystore, admin: bytes, signer: bytes, *, lease_ttl_s: float
-) -> None:
+async def allow(means: Means, admin: bytes, signer: bytes, *, lease_ttl_s: float) -> None:
     """Let another signer deploy tokens with the administrator's factory.
 
     Raises:
         NoFactory: there is none yet.
     """
-    if not await chain.code(address_for(admin)):
+    if not await means.chain.code(address_for(admin)):
         raise NoFactory(f"there is no factory of {checksum(admin)}: run `muniment factory deploy` first")
-    data = contracts.encode_call("AssetFactory", "grantRole", OPERATOR_ROLE, signer)
-    wish = Wish(chain.chain_id, admin, address_for(admin), data)
-    await send_directly(db, chain, keystore, wish, lease_ttl_s=lease_ttl_s)
+    data = operator_call("grantRole", signer)
+    wish = Wish(means.chain.chain_id, admin, address_for(admin), data)
+    await send_directly(means, wish, lease_ttl_s=lease_ttl_s)

@@ -9,14 +9,15 @@ from service import telemetry
 from service.chain.node import NodeRefused, NodeUnavailable
 from service.chain.reader import Chain, WrongChain, open_chain
 from service.db import Database
-from service.keys.signers import Keystore
+from service.keys.guard import Guard
+from service.keys.signers import open_signers
 from service.mirror.indexer import converge
 from service.operations.settle import settle
 from service.refusals import BY_REVERT
 from service.settings import Settings
 from service.telemetry import logger
-from service.transactions.direct import lease_name
-from service.transactions.sender import Sender
+from service.transactions.lanes import Limits, Means
+from service.transactions.sender import drive
 from service.workers import Lease, Step, run, stop_on_signals
 
 
@@ -56,10 +57,17 @@ async def _refuse_wrong_chain(settings: Settings) -> None:
 
 async def sender(settings: Settings) -> None:
     """Carry queued transactions to the chain."""
-    keystore = await asyncio.to_thread(Keystore.open, settings.keystore_dir, settings.keystore_password)
-    async with _process(settings, "sender") as (db, stop), _chain(settings, stop) as chain:
-        work = Sender(db, chain, keystore, settings.sender_transactions_max, settings.resend_after_s)
-        await _drive(settings, db, stop, lease_name(settings.chain_id), work.step)
+    async with (
+        open_signers(settings) as signers,
+        _process(settings, "sender") as (db, stop),
+        _chain(settings, stop) as chain,
+    ):
+        await drive(
+            Means(db, chain, Guard(db, signers), Limits.of(settings)),
+            lease_ttl_s=settings.lease_ttl_s,
+            poll_interval_s=settings.poll_interval_s,
+            stop=stop,
+        )
 
 
 async def indexer(settings: Settings) -> None:

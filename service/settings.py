@@ -1,15 +1,24 @@
 """Settings, read once from the environment (prefix MUNIMENT_)."""
 
 import base64
+import re
 from pathlib import Path
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from service.addresses import parse_address
+
+_HTTP = re.compile(r"https?://[^\s/?#]+(/[^\s?#]*)?")
+
+
+def _split(urls: SecretStr) -> list[str]:
+    """What blanks or commas part."""
+    return urls.get_secret_value().replace(",", " ").split()
 
 
 class SettingsMissing(Exception):
@@ -22,7 +31,10 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="MUNIMENT_", frozen=True, extra="ignore")
 
     database_url: SecretStr = Field(description="postgresql:// URL; any Postgres from version 15 on.")
-    rpc_url: SecretStr = Field(description="The chain node's JSON-RPC address; it may hold a provider's key.")
+    rpc_url: SecretStr = Field(
+        description="The JSON-RPC address of the chain's node, or several with blanks between; it may hold a key."
+    )
+    receipt_quorum: int = Field(1, ge=1, description="So many of the nodes must agree on receipts and finality.")
     chain_id: int = Field(gt=0, description="Start-up stops if the node reports another chain.")
     finality: str = Field(
         "finalized", pattern=r"^(finalized|depth:[0-9]{1,4})$", description="`finalized` or `depth:N`."
@@ -42,15 +54,38 @@ class Settings(BaseSettings):
 
     @field_validator("rpc_url")
     @classmethod
-    def _is_http(cls, url: SecretStr) -> SecretStr:
+    def _is_http(cls, urls: SecretStr) -> SecretStr:
+        each = _split(urls)
         try:
-            parsed = urlsplit(url.get_secret_value())
-            usable = parsed.scheme in ("http", "https") and bool(parsed.hostname) and parsed.port != 0
+            parsed = [urlsplit(url) for url in each]
+            usable = all(url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0 for url in parsed)
         except ValueError:
             usable = False
-        if not usable:
+        if not each or not usable:
+            raise ValueError("write http://host:port or https://host, or several with blanks between")
+        if len(set(each)) < len(each):
+            raise ValueError("name each node once")
+        return urls
+
+    @field_validator("receipt_quorum")
+    @classmethod
+    def _is_reachable(cls, quorum: int, others: ValidationInfo) -> int:
+        if "rpc_url" in others.data and quorum > len(_split(others.data["rpc_url"])):
+            raise ValueError("only as many nodes can agree as MUNIMENT_RPC_URL names")
+        return quorum
+
+    @field_validator("kms_key_ids", mode="before")
+    @classmethod
+    def _are_names(cls, given: Any) -> Any:
+        return [name for each in given.split(",") if (name := each.strip())] if isinstance(given, str) else given
+
+    @field_validator("kms_endpoint", "web3signer_url")
+    @classmethod
+    def _is_server(cls, given: str | SecretStr | None) -> str | SecretStr | None:
+        text = given.get_secret_value() if isinstance(given, SecretStr) else given
+        if text is not None and not _HTTP.fullmatch(text):
             raise ValueError("write http://host:port or https://host")
-        return url
+        return given
 
     @field_validator("key_encryption_key")
     @classmethod
@@ -74,6 +109,18 @@ class Settings(BaseSettings):
 
     keystore_dir: Path = Field(description="Folder of V3 keystore files of the signers.")
     keystore_password: SecretStr = Field(description="Opens the keystore files, once at start.")
+    pkcs11_module: Path | None = Field(None, description="Library of an HSM that holds signers.")
+    pkcs11_token: str | None = Field(None, description="Label of the HSM's token.")
+    pkcs11_pin: SecretStr | None = Field(None, description="The token's user PIN.")
+    kms_key_ids: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Signers in AWS KMS: key ids, aliases or ARNs, with commas between."
+    )
+    kms_region: str | None = Field(
+        None, description="AWS region of those keys; credentials come as for AWS's own tools."
+    )
+    kms_endpoint: str | None = Field(None, description="Address of KMS in place of the region's own.")
+    web3signer_url: SecretStr | None = Field(None, description="A web3signer server that holds signers.")
+    signer_timeout_s: float = Field(5.0, gt=0, description="Longest wait for one signature of an HSM or a server.")
     key_encryption_key: SecretStr = Field(description="32 bytes in base64; encrypts managed accounts' keys.")
     api_key_pepper: SecretStr = Field(min_length=32, description="Keys the hash of API keys at rest.")
 
@@ -89,6 +136,14 @@ class Settings(BaseSettings):
     indexer_blocks_max: int = Field(200, ge=1, le=2_000, description="Blocks in one indexer step.")
     sender_transactions_max: int = Field(100, ge=1, le=1_000, description="Transactions in one sender step.")
     resend_after_s: float = Field(5.0, gt=0, description="Unmined transactions are broadcast again after this.")
+    replace_after_s: float = Field(60.0, gt=0, description="More is offered for a stuck transaction after this.")
+    fee_max_wei: int = Field(500 * 10**9, gt=0, description="The most that is ever offered for a unit of gas, in wei.")
+    balance_low_wei: int = Field(10**17, ge=0, description="A signer with less ether than this is told as low.")
+
+    @property
+    def rpc_urls(self) -> list[str]:
+        """The chain's nodes, the preferred one first."""
+        return _split(self.rpc_url)
 
     @property
     def factory(self) -> bytes:

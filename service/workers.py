@@ -147,7 +147,7 @@ async def run(
             pause_s = min(poll_interval_s * 2 ** min(failures, 10), PAUSE_MAX_S)
             reason = str(getattr(error, "reason", "")) or None
             log.warning("step_failed", error_kind=type(error).__name__, reason=reason, count=failures)
-        await _pause(stop, pause_s)
+        await pause(stop, pause_s)
     with suppress(*UNAVAILABLE):
         await lease.release(db)
 
@@ -169,7 +169,8 @@ async def _keep(db: Database, lease: Lease) -> None:
         await lease.keep(db)
 
 
-async def _pause(stop: asyncio.Event, pause_s: float) -> None:
+async def pause(stop: asyncio.Event, pause_s: float) -> None:
+    """Wait so long, or until `stop` is set."""
     with suppress(TimeoutError):
         await asyncio.wait_for(stop.wait(), timeout=pause_s)
 

@@ -17,17 +17,19 @@ from scripts import local
 from scripts.stack import CHAIN_ID, DEV_KEYS
 from service import factory
 from service.access import commands as access
+from service.access.apikeys import Scope
 from service.addresses import checksum
 from service.app import create_app
 from service.chain.reader import Chain, open_chain
 from service.db import Database
-from service.keys import signers
-from service.keys.signers import Keystore
+from service.keys.guard import Guard
+from service.keys.keystore import Keystore, store
+from service.keys.signers import Signers
 from service.mirror.indexer import converge
 from service.operations.settle import settle
 from service.refusals import BY_REVERT
 from service.settings import Settings
-from service.transactions.direct import lease_name
+from service.transactions.lanes import Lane, Limits, Means, busy_lanes
 from service.transactions.sender import Sender
 from service.workers import Lease
 from tests.rpc import rpc
@@ -50,6 +52,7 @@ def make_settings(database_url: SecretStr, chain_url: str, keystore_dir: Path, *
         "api_key_pepper": PEPPER,
         "poll_interval_s": 0.02,
         "resend_after_s": 0.05,
+        "balance_low_wei": 10**18,
         "api_connections_max": 4,
         **changed,
     }
@@ -81,7 +84,7 @@ class World:
         given = {**os.environ, "PYTHONPATH": str(local.ROOT)}
         for name in type(self.settings).model_fields:
             value: Any = getattr(self.settings, name)
-            if value is not None:
+            if value not in (None, ()):
                 secret = isinstance(value, SecretStr)
                 given[f"MUNIMENT_{name.upper()}"] = str(value.get_secret_value() if secret else value)
         return given
@@ -101,9 +104,35 @@ class World:
         }
         return await self.client.post(path, headers=headers, json={} if body is None else body)
 
+    @property
+    def lane(self) -> Lane:
+        """The transactions of the issuer's signer."""
+        return Lane(CHAIN_ID, self.signer)
+
+    async def lease(self, name: str) -> Lease:
+        """A lease that this world holds from now on."""
+        lease = self.leases.setdefault(name, Lease(name, ttl_s=60))
+        if lease.epoch is None:
+            assert await lease.take(self.db), f"the lease {name} is taken"
+        return lease
+
     async def send(self) -> None:
-        """Let the sender work until nothing moves."""
-        await self._drain(self.sender.step, "sender")
+        """Let the sender work on every lane until nothing moves."""
+        for _ in range(STEPS_MAX):
+            lanes = await busy_lanes(self.db, CHAIN_ID, self.sender.means.guard.signers.addresses)
+            moved = [await self.sender.step(lane, await self.lease(lane.lease_name)) for lane in lanes]
+            if not any(moved):
+                return
+        raise AssertionError("the sender does not come to rest")
+
+    def limit(self, **changed: Any) -> None:
+        """Change what the deployment allows its sender."""
+        means = self.sender.means
+        self.sender = Sender(replace(means, limits=replace(means.limits, **changed)))
+
+    async def step(self) -> int:
+        """One step of the issuer's lane."""
+        return await self.sender.step(self.lane, await self.lease(self.lane.lease_name))
 
     async def index(self) -> None:
         """Let the indexer work until it is level."""
@@ -154,9 +183,7 @@ class World:
             await nobody.close()
 
     async def _drain(self, step: Any, name: str) -> None:
-        lease = self.leases.setdefault(name, Lease(lease_name(CHAIN_ID) if name == "sender" else name, ttl_s=60))
-        if lease.epoch is None:
-            assert await lease.take(self.db), f"the lease of the {name} is taken"
+        lease = await self.lease(name)
         for _ in range(STEPS_MAX):
             if await step(lease) == 0:
                 return
@@ -222,7 +249,9 @@ class World:
         """Another issuer's API key."""
         async with self.db.transaction() as session:
             await access.create_issuer(session, name=name, signer=self.signer)
-            made = await access.create_key(session, issuer=name, caller="tests", environment="test", pepper=PEPPER)
+            made = await access.create_key(
+                session, issuer=name, caller="tests", environment="test", pepper=PEPPER, scopes=tuple(Scope)
+            )
         return made.text
 
 
@@ -230,7 +259,7 @@ class World:
 async def open_world(settings: Settings, *, authority: bool = True) -> AsyncIterator[World]:
     """An issuer with a key, a signer and a factory, and the API in front of them."""
     if not settings.keystore_dir.exists():
-        signers.store(settings.keystore_dir, PASSWORD, bytes.fromhex(DEV_KEYS[0]), kdf_iterations=10)
+        store(settings.keystore_dir, PASSWORD, bytes.fromhex(DEV_KEYS[0]), kdf_iterations=10)
     keystore = Keystore.open(settings.keystore_dir, PASSWORD)
     (signer,) = keystore.addresses
     settings = settings.model_copy(update={"factory_address": checksum(factory.address_for(signer))})
@@ -243,10 +272,11 @@ async def open_world(settings: Settings, *, authority: bool = True) -> AsyncIter
         await db.open()
         await stack.enter_async_context(app.router.lifespan_context(app))
         client = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://api"))
-        sender = Sender(db, chain, keystore, settings.sender_transactions_max, settings.resend_after_s)
+        means = Means(db, chain, Guard(db, Signers(keystore.signers)), Limits.of(settings))
+        sender = Sender(means)
         world = World(settings, app, db, chain, sender, client, "", signer)
         world.key = await world.new_issuer("Harbour Estates")
-        await factory.deploy(db, chain, keystore, signer, lease_ttl_s=60)
+        await factory.deploy(means, signer, lease_ttl_s=60)
         await world.index()
         if authority:
             await world.authority()

@@ -5,7 +5,8 @@ from uuid import UUID
 
 from fastapi import Depends, Request, Response
 
-from service.access.http import Authenticated, Unauthorized
+from service.access.http import REFUSED, Authenticated
+from service.access.queries import Caller
 from service.errors import Problem
 from service.mirror.queries import MirrorEmpty
 from service.operations.queries import Operation
@@ -40,7 +41,9 @@ def _canonical(part: str) -> str:
         return part.lower()
 
 
-async def _asking(request: Request, caller: Authenticated, key: IdempotencyKey) -> Asking:
+def asking(request: Request, caller: Caller, key: str) -> Asking:
+    """What makes a caller's intentions under an idempotency key."""
+
     def ask(order: Order) -> Intention:
         route = f"{request.method} {request.scope['route'].path}"
         target = "/".join(map(_canonical, request.path_params.values())) or None
@@ -49,9 +52,13 @@ async def _asking(request: Request, caller: Authenticated, key: IdempotencyKey) 
     return ask
 
 
+async def _asking(request: Request, caller: Authenticated, key: IdempotencyKey) -> Asking:
+    return asking(request, caller, key)
+
+
 AskingDep = Annotated[Asking, Depends(_asking)]
 
-WRITE: tuple[type[Problem], ...] = (Unauthorized, IdempotencyKeyReused, BodyTooLarge)
+WRITE: tuple[type[Problem], ...] = (*REFUSED, IdempotencyKeyReused, BodyTooLarge)
 """Problems of every write."""
 
 CALL: tuple[type[Problem], ...] = (*WRITE, MirrorEmpty, CallRefused)

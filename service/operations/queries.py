@@ -79,6 +79,24 @@ async def operations_page(
     return await _with_progress(connection, await cursor.fetchall())
 
 
+@dataclass(frozen=True, slots=True)
+class Served:
+    """The operation that a transaction serves."""
+
+    id: UUID
+    kind: str
+    status: str
+
+
+async def served_by(connection: ReadConnection, transaction_ids: Sequence[UUID]) -> dict[UUID, Served]:
+    """The operations that these transactions serve, by transaction; some serve none."""
+    cursor = await connection.execute(
+        "SELECT transaction_id, id, kind, status FROM operations WHERE transaction_id = ANY(%s)",
+        (list(transaction_ids),),
+    )
+    return {row[0]: Served(*row[1:]) for row in await cursor.fetchall()}
+
+
 async def failed_among(connection: ReadConnection, *, issuer_id: UUID, ids: Sequence[UUID]) -> set[UUID]:
     """Which of these operations failed."""
     if not ids:

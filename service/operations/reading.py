@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import Depends, Query, Request
 
-from service.access.http import Authenticated, Unauthorized
+from service.access.http import REFUSED, Authenticated
 from service.access.queries import Caller
 from service.db import Database, ReadConnection
 from service.errors import Problem
@@ -22,7 +22,7 @@ BLOCK_MAX = 2**63 - 1
 BlockNumber = Annotated[int | None, Query(ge=0, le=BLOCK_MAX)]
 
 
-READ: tuple[type[Problem], ...] = (Unauthorized, BlockInFuture, BlockNotMirrored, MirrorBehind, MirrorEmpty)
+READ: tuple[type[Problem], ...] = (*REFUSED, BlockInFuture, BlockNotMirrored, MirrorBehind, MirrorEmpty)
 """Problems of every labelled read."""
 
 

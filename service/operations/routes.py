@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query
 
-from service.access.http import Authenticated, Unauthorized
+from service.access.http import REFUSED, Authenticated
 from service.operations import queries
 from service.operations.queries import OperationNotFound
 from service.operations.views import OperationView
@@ -18,7 +18,7 @@ router = APIRouter(tags=["operations"])
 _LIST = "operations"
 
 
-@router.get("/operations/{operation_id}", responses=documented(Unauthorized, OperationNotFound))
+@router.get("/operations/{operation_id}", responses=documented(*REFUSED, OperationNotFound))
 async def read_operation(operation_id: UUID, caller: Authenticated, db: Db) -> OperationView:
     """Poll one operation: `pending` until its transaction is past reversal."""
     async with db.read() as connection:
@@ -26,7 +26,7 @@ async def read_operation(operation_id: UUID, caller: Authenticated, db: Db) -> O
     return OperationView.of(found)
 
 
-@router.get("/operations", responses=documented(Unauthorized, BadCursor))
+@router.get("/operations", responses=documented(*REFUSED, BadCursor))
 async def list_operations(
     caller: Authenticated,
     db: Db,

@@ -19,6 +19,19 @@ from service.transactions import commands as transactions
 from service.transactions.commands import Outcome
 from service.workers import Lease
 
+
+class OperationCancelled(Problem):
+    """It was taken back in time, and has no effect; told of operations alone."""
+
+    slug, title, status = "operation-cancelled", "The operation was cancelled", 409
+
+
+class NonceSpentElsewhere(Problem):
+    """A holder's own transaction can't be mined any more, since its nonce is spent; told of operations alone."""
+
+    slug, title, status = "nonce-spent-elsewhere", "The nonce was used for another transaction", 409
+
+
 SETTLE_MAX = 500
 """Operations closed in one DB transaction."""
 
@@ -62,6 +75,10 @@ async def settle(db: Database, lease: Lease, problems: Mapping[str, type[Problem
 def _problem(outcome: Outcome, problems: Mapping[str, type[Problem]]) -> dict[str, Any] | None:
     if outcome.status in ("confirmed", "executed"):
         return None
+    if outcome.status == "cancelled":
+        return OperationCancelled("it was taken back before it was in a block: ask again under another key").body()
+    if outcome.status == "displaced":
+        return NonceSpentElsewhere("its signer has used the nonce for another transaction: prepare again").body()
     refusal = outcome.refusal or {"name": "unknown", "arguments": {}}
     return refused(Revert(refusal["name"], refusal["arguments"]), problems).body()
 

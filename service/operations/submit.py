@@ -1,10 +1,12 @@
 """Accepting an intent: replay, simulate, then store it with its transaction in one DB transaction."""
 
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from functools import partial
+from typing import Any, LiteralString
 from uuid import UUID
 
 from pydantic import SecretStr
@@ -16,15 +18,17 @@ from service.addresses import checksum
 from service.chain.node import NodeRefused, NodeUnavailable
 from service.chain.reader import Call, Chain, Reverted
 from service.chain.reverts import Revert
-from service.db import Database, new_id
+from service.chain.together import Together
+from service.db import UNAVAILABLE, Database, new_id
 from service.errors import Problem
 from service.operations import queries
 from service.operations.queries import Operation
 from service.operations.tables import OperationRow, Status
 from service.telemetry import logger
 from service.transactions import commands as transactions
+from service.transactions import wishes
 from service.transactions.commands import Given, Wish
-from service.transactions.queries import progress_of, queued
+from service.transactions.queries import Progress, progress_of, queued
 from service.web import idempotency
 
 
@@ -49,6 +53,10 @@ class Ledger:
     factory: bytes
     key_encryption_key: SecretStr
     problems: Mapping[str, type[Problem]]  # by the contract's error of the same meaning
+    acceptance: Together[dict[str, Any], datetime | None] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "acceptance", Together(partial(_accept, self.db), of_all=UNAVAILABLE, lists_max=2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +140,14 @@ async def simulate(ledger: Ledger, call: Call) -> None:
 
 
 async def once(ledger: Ledger, request: Request, make: Callable[[], Awaitable[Operation]]) -> Operation:
-    """The operation of a request's key: the one that it made before, or else what `make` makes now."""
-    if first := await _first(ledger, request):
-        return first
+    """The operation of a request's key: the one that it made before, or else what `make` makes now.
+
+    `make` ends in `submit`, which knows a key that is spent.
+    """
     try:
         return await make()
     except Problem:
-        # The same request at the same time may have been faster, and the refusal may be its effect.
+        # The same request may have come before, and the refusal may be its effect.
         if first := await _first(ledger, request):
             return first
         raise
@@ -159,23 +168,86 @@ async def submit(
 
     Where the same request was faster under the same key, nothing is stored and its operation is the answer.
     """
-    async with ledger.db.transaction() as session:
-        if await request.claim(session, f"operations/{intent.id}"):
-            stored = await _store(session, ledger, request, intent)
-            for write in more:
-                await write(session)
-            return stored
+    if intent.given is None and not more:
+        transaction_id = new_id()
+        created_at = await ledger.acceptance.ask(_record(ledger, request, intent, transaction_id))
+        if created_at is not None:
+            return _pending(ledger, request, intent, queued(transaction_id, request.caller.signer), created_at)
+    else:
+        async with ledger.db.transaction() as session:
+            if await request.claim(session, f"operations/{intent.id}"):
+                stored = await _store(session, ledger, request, intent)
+                for write in more:
+                    await write(session)
+                return stored
     first = await _first(ledger, request)
     assert first is not None, "the key was spent a moment ago"
     return first
 
 
+_ACCEPT: LiteralString = f"""WITH given AS (
+    SELECT * FROM jsonb_to_recordset(%s::jsonb) AS given(id uuid, issuer_id uuid, caller_id uuid, kind text,
+        chain_id bigint, token_id uuid, contract bytea, parameters jsonb, key text, fingerprint bytea, resource text,
+        {wishes.COLUMNS})
+), claimed AS ({idempotency.CLAIM}), accepted AS (
+    SELECT given.* FROM given JOIN claimed USING (resource)
+), enqueued AS ({wishes.ENQUEUE})
+INSERT INTO operations (id, issuer_id, caller_id, kind, chain_id, token_id, contract, parameters, transaction_id)
+SELECT id, issuer_id, caller_id, kind, chain_id, token_id, contract, parameters, transaction_id FROM accepted
+RETURNING id, created_at"""
+"""Keys, transactions and operations in one statement, and so in one DB transaction: committed when it has answered."""
+
+
+async def _accept(db: Database, records: Sequence[dict[str, Any]]) -> list[datetime | None]:
+    """Store what many requests ask for at once: when that was, and None where a key is spent."""
+    rows = await db.fetch(_ACCEPT, (json.dumps(records),))
+    created_at = {str(row[0]): row[1] for row in rows}
+    return [created_at.get(record["id"]) for record in records]
+
+
+def _record(ledger: Ledger, request: Request, intent: Intent, transaction_id: UUID) -> dict[str, Any]:
+    """An intent and its key as JSON that Postgres reads."""
+    caller = request.caller
+    return {
+        "id": str(intent.id),
+        "issuer_id": str(caller.issuer_id),
+        "caller_id": str(caller.id),
+        "kind": intent.kind,
+        "chain_id": ledger.chain.chain_id,
+        "token_id": None if intent.token_id is None else str(intent.token_id),
+        "contract": wishes.hex_text(intent.contract),
+        "parameters": request.body,
+        "key": request.idempotency_key,
+        "fingerprint": wishes.hex_text(request.fingerprint),
+        "resource": f"operations/{intent.id}",
+        **wishes.record(transaction_id, _wish(ledger, request, intent)),
+    }
+
+
+def _wish(ledger: Ledger, request: Request, intent: Intent) -> Wish:
+    caller = request.caller
+    return Wish(
+        ledger.chain.chain_id,
+        caller.signer,
+        intent.recipient,
+        intent.data,
+        intent.proof,
+        intent.effect_until,
+        issuer_id=caller.issuer_id,
+        caller_id=caller.id,
+    )
+
+
 async def _hand_over(session: AsyncSession, ledger: Ledger, request: Request, intent: Intent) -> UUID:
     if intent.given is None:
-        signer, chain_id = request.caller.signer, ledger.chain.chain_id
-        wish = Wish(chain_id, signer, intent.recipient, intent.data, intent.proof, intent.effect_until)
-        return await transactions.enqueue(session, wish)
-    id_ = await transactions.enqueue_given(session, intent.given)
+        return await transactions.enqueue(session, _wish(ledger, request, intent))
+    id_ = await transactions.enqueue_given(
+        session,
+        intent.given,
+        proof=intent.proof,
+        issuer_id=request.caller.issuer_id,
+        caller_id=request.caller.id,
+    )
     if id_ is None:
         raise NonceTaken(
             f"nonce {intent.given.nonce} of {checksum(intent.given.signer)} belongs to another transaction here: "
@@ -206,10 +278,14 @@ async def _store(session: AsyncSession, ledger: Ledger, request: Request, intent
         .returning(OperationRow.created_at)
     )
     assert created_at is not None
+    return _pending(ledger, request, intent, progress, created_at)
+
+
+def _pending(ledger: Ledger, request: Request, intent: Intent, progress: Progress, created_at: datetime) -> Operation:
     return Operation(
         id=intent.id,
         kind=intent.kind,
-        chain_id=chain_id,
+        chain_id=ledger.chain.chain_id,
         token_id=intent.token_id,
         contract=intent.contract,
         parameters=request.body,

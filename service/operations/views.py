@@ -36,7 +36,18 @@ _EXAMPLE: JsonDict = {
 class TransactionView(BaseModel):
     """The transaction of an operation."""
 
-    status: Literal["queued", "pending", "submitted", "mined", "confirmed", "reverted", "refused", "executed"]
+    status: Literal[
+        "queued",
+        "pending",
+        "submitted",
+        "mined",
+        "confirmed",
+        "reverted",
+        "refused",
+        "executed",
+        "cancelled",
+        "displaced",
+    ]
     hash: Hash | None
     signer: Address
     nonce: int | None

@@ -1,9 +1,10 @@
-"""What the sender reads of Postgres, and every move of a transaction: set-based, and safe to repeat.
+"""Every move of a transaction, and what the sender reads before it: set-based, and safe to repeat.
 
-Each move names the states that it starts from, so a row that has moved on is left alone. The caller holds the lease.
+Each move names the states that it starts from, so a row that has moved on is left alone. The caller holds the lane's
+lease.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -14,14 +15,15 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.chain.reader import Call, Receipt
-from service.keys.signers import SignedTransaction
-from service.transactions.fees import Offer
+from service.transactions.lanes import Lane
 
 IN_FLIGHT_MAX = 500
-"""Signed and unmined transactions of one signer at a time, so that no signer takes the others' place."""
+"""Signed and unmined transactions of one signer at a time: what a node's pool can be expected to keep."""
 
 EXECUTED_ELSEWHERE = "executed-elsewhere"
 REVERTED_SO_FAR = "reverted-so-far"
+CANCELLED_SO_FAR = "cancelled-so-far"
+NONCE_TAKEN = "nonce-taken"
 """`last_error` of a transaction whose end the chain has not decided yet."""
 
 Proof = tuple[bytes | None, bytes | None]
@@ -36,100 +38,124 @@ class Queued:
     recipient: bytes
     data: bytes = field(repr=False)
     proof: Proof
+    approved: bool
 
 
 @dataclass(frozen=True, slots=True)
-class MinedBlock:
-    """A block that holds transactions of ours which are not final, and one of them to ask for."""
+class Unmined:
+    """A transaction whose nonce the chain has counted, and the hashes of all its versions: any may be the mined one."""
 
-    hash: bytes
-    number: int
-    witness: bytes
+    id: UUID
+    signer: bytes
+    nonce: int
+    hashes: Sequence[bytes]
+    origin: str
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
-    """A transaction that a final block holds as failed."""
+class Doubtful:
+    """A transaction that failed in a final block, that an empty one replaced there, or that can't be mined any more."""
 
     id: UUID
     proof: Proof
     effect_until: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A queued transaction with the nonce it is to have."""
-
-    queued: Queued
-    nonce: int
-    gas_limit: int
-
-
-async def queued(session: AsyncSession, chain_id: int, signers: Iterable[bytes], *, count_max: int) -> list[Queued]:
-    """Those that may be judged now, oldest first, as many of each signer as it may have in flight."""
+async def queued(session: AsyncSession, lane: Lane, *, count_max: int) -> list[Queued]:
+    """Those that may be judged now, oldest first, as many as the signer may have in flight."""
     rows = await session.execute(
         text(
-            """SELECT id, signer, recipient, data, proof_recipient, proof_data
-            FROM (
-                SELECT *, row_number() OVER (PARTITION BY signer ORDER BY id) AS place FROM transactions q
-                WHERE chain_id = :chain_id AND status = 'queued' AND signer = ANY(:signers)
-                  AND (retry_at IS NULL OR retry_at <= now())
-                  AND (waits_for_nonce IS NULL OR NOT EXISTS (
-                    SELECT FROM transactions t WHERE t.chain_id = q.chain_id AND t.signer = q.signer
-                      AND t.nonce <= q.waits_for_nonce AND t.status IN ('pending', 'submitted')))
-            ) AS ready
-            WHERE place + (
-                SELECT count(*) FROM transactions f
-                WHERE f.chain_id = :chain_id AND f.signer = ready.signer AND f.status IN ('pending', 'submitted')
-            ) <= :in_flight_max
-            ORDER BY id LIMIT :count_max"""
+            f"""SELECT id, signer, recipient, data, proof_recipient, proof_data, approved_at IS NOT NULL AS approved
+            FROM transactions q
+            WHERE {lane.condition("q")} AND status = 'queued' AND cancel_asked_at IS NULL
+              AND (retry_at IS NULL OR retry_at <= now())
+              AND (waits_for_nonce IS NULL OR NOT EXISTS (
+                SELECT FROM transactions t WHERE t.chain_id = q.chain_id AND t.signer = q.signer
+                  AND t.nonce <= q.waits_for_nonce AND t.status IN ('pending', 'submitted')))
+            ORDER BY id LIMIT LEAST(:count_max, :in_flight_max - (
+                SELECT count(*) FROM transactions f WHERE {lane.condition("f")} AND f.status IN ('pending', 'submitted')
+            ))"""
         ),
-        {
-            "chain_id": chain_id,
-            "signers": list(signers),
-            "count_max": count_max,
-            "in_flight_max": IN_FLIGHT_MAX,
-        },
+        {**lane.parameters, "count_max": count_max, "in_flight_max": IN_FLIGHT_MAX},
     )
-    return [Queued(row.id, row.signer, row.recipient, row.data, (row.proof_recipient, row.proof_data)) for row in rows]
+    return [
+        Queued(row.id, row.signer, row.recipient, row.data, (row.proof_recipient, row.proof_data), row.approved)
+        for row in rows
+    ]
 
 
-async def unmined(session: AsyncSession, chain_id: int) -> dict[bytes, UUID]:
-    """Every attempt's hash of what is not mined: any of them may be the one that mines."""
+async def counted(session: AsyncSession, lane: Lane, counts: Mapping[bytes, int], *, count_max: int) -> list[Unmined]:
+    """What is not known as mined although the chain has counted its nonce, lowest nonces first.
+
+    Args:
+        counts: by signer, how many nonces the chain has counted.
+    """
     rows = await session.execute(
         text(
-            """SELECT a.hash, t.id FROM transactions t JOIN attempts a ON a.transaction_id = t.id
-            WHERE t.chain_id = :chain_id AND t.status IN ('pending', 'submitted')"""
+            f"""SELECT t.id, t.signer, t.nonce, t.origin,
+                ARRAY(SELECT a.hash FROM attempts a WHERE a.transaction_id = t.id AND a.nonce = t.nonce
+                        AND a.hash IS NOT NULL) AS hashes
+            FROM transactions t
+            JOIN unnest(CAST(:signers AS bytea[]), CAST(:counts AS bigint[])) AS c(signer, count)
+              ON c.signer = t.signer AND t.nonce < c.count
+            WHERE {lane.condition("t")} AND t.status IN ('pending', 'submitted') ORDER BY t.nonce LIMIT :count_max"""
         ),
-        {"chain_id": chain_id},
+        {**lane.parameters, "signers": list(counts), "counts": list(counts.values()), "count_max": count_max},
     )
-    return {row.hash: row.id for row in rows}
+    return [Unmined(row.id, row.signer, row.nonce, row.hashes, row.origin) for row in rows]
 
 
-async def mined_blocks(session: AsyncSession, chain_id: int) -> list[MinedBlock]:
-    """The blocks that hold transactions of ours which are not final."""
+async def mined_blocks(session: AsyncSession, lane: Lane) -> dict[bytes, int]:
+    """The blocks that hold transactions of ours which are not final, by hash, with their numbers."""
     rows = await session.execute(
         text(
-            """SELECT block_hash, min(block_number) AS number, min(transaction_hash) AS witness FROM transactions
-            WHERE chain_id = :chain_id AND status = 'mined' GROUP BY block_hash"""
+            f"""SELECT DISTINCT block_hash, block_number FROM transactions t
+            WHERE {lane.condition("t")} AND status = 'mined'"""
         ),
-        {"chain_id": chain_id},
+        lane.parameters,
     )
-    return [MinedBlock(row.block_hash, row.number, row.witness) for row in rows]
+    return {row.block_hash: row.block_number for row in rows}
 
 
-async def failed(session: AsyncSession, blocks: Sequence[bytes]) -> list[Failed]:
-    """What these blocks hold as failed."""
-    if not blocks:
+async def doubtful(session: AsyncSession, blocks: Sequence[bytes], displaced: Sequence[UUID]) -> list[Doubtful]:
+    """What these blocks hold as failed or as cancelled, and what others have displaced."""
+    if not blocks and not displaced:
         return []
     rows = await session.execute(
         text(
-            """SELECT id, proof_recipient, proof_data, effect_until FROM transactions
-            WHERE status = 'mined' AND NOT succeeded AND block_hash = ANY(:blocks)"""
+            """SELECT t.id, t.proof_recipient, t.proof_data, t.effect_until FROM transactions t
+            LEFT JOIN attempts a ON a.hash = t.transaction_hash
+            WHERE t.status = 'mined' AND t.block_hash = ANY(:blocks) AND (NOT t.succeeded OR a.kind = 'cancel')
+            UNION ALL
+            SELECT t.id, t.proof_recipient, t.proof_data, t.effect_until FROM transactions t WHERE t.id = ANY(:ids)"""
         ),
-        {"blocks": list(blocks)},
+        {"blocks": list(blocks), "ids": list(displaced)},
     )
-    return [Failed(row.id, (row.proof_recipient, row.proof_data), row.effect_until) for row in rows]
+    return [Doubtful(row.id, (row.proof_recipient, row.proof_data), row.effect_until) for row in rows]
+
+
+async def withdrawn(session: AsyncSession, lane: Lane) -> list[Doubtful]:
+    """What its caller took back after it had been signed, and that has no nonce any more."""
+    rows = await session.execute(
+        text(
+            f"""SELECT id, proof_recipient, proof_data, effect_until FROM transactions t
+            WHERE {lane.condition("t")} AND status = 'queued' AND cancel_asked_at IS NOT NULL"""
+        ),
+        lane.parameters,
+    )
+    return [Doubtful(row.id, (row.proof_recipient, row.proof_data), row.effect_until) for row in rows]
+
+
+async def outsiders(session: AsyncSession, lane: Lane) -> list[bytes]:
+    """Who signed what is on a lane of given transactions and not yet mined."""
+    rows = await session.execute(
+        text(
+            f"""SELECT DISTINCT signer FROM transactions t
+            WHERE {lane.condition("t")} AND status IN ('pending', 'submitted')"""
+        ),
+        lane.parameters,
+    )
+    return [row.signer for row in rows]
 
 
 async def calls(session: AsyncSession, ids: Sequence[UUID]) -> dict[UUID, Call]:
@@ -140,93 +166,56 @@ async def calls(session: AsyncSession, ids: Sequence[UUID]) -> dict[UUID, Call]:
     return {id_: Call(to=recipient, data=data, sender=signer) for id_, recipient, data, signer in rows}
 
 
-async def next_nonces(session: AsyncSession, chain_id: int, counts: Mapping[bytes, int]) -> dict[bytes, int]:
-    """After the highest nonce that we gave out, and never below what the chain has already seen."""
-    rows = await session.execute(
+async def last_unmined_nonce(session: AsyncSession, lane: Lane) -> int | None:
+    """The highest nonce that is on its way."""
+    nonce: int | None = await session.scalar(
         text(
-            """SELECT s.signer, (
-                SELECT max(nonce) FROM transactions t WHERE t.chain_id = :chain_id AND t.signer = s.signer)
-            FROM unnest(CAST(:signers AS bytea[])) AS s(signer)"""
+            f"""SELECT max(nonce) FROM transactions t
+            WHERE {lane.condition("t")} AND status IN ('pending', 'submitted')"""
         ),
-        {"chain_id": chain_id, "signers": list(counts)},
+        lane.parameters,
     )
-    ours = {signer: nonce + 1 for signer, nonce in rows if nonce is not None}
-    return {signer: max(count, ours.get(signer, 0)) for signer, count in counts.items()}
-
-
-async def last_unmined_nonces(session: AsyncSession, chain_id: int, signers: Sequence[bytes]) -> dict[bytes, int]:
-    """The highest nonce of each signer that is on its way."""
-    rows = await session.execute(
-        text(
-            """SELECT signer, max(nonce) AS nonce FROM transactions
-            WHERE chain_id = :chain_id AND signer = ANY(:signers) AND status IN ('pending', 'submitted')
-            GROUP BY signer"""
-        ),
-        {"chain_id": chain_id, "signers": list(signers)},
-    )
-    return {row.signer: row.nonce for row in rows}
-
-
-async def store_claims(
-    session: AsyncSession, claims: Sequence[Claim], signed: Sequence[SignedTransaction], price: Offer
-) -> None:
-    """From queued to pending: nonce, gas limit and signed bytes, all at once."""
-    if not claims:
-        return
-    await session.execute(
-        text(
-            """UPDATE transactions t SET status = 'pending', nonce = c.nonce, gas_limit = c.gas_limit, last_error = NULL
-            FROM unnest(CAST(:ids AS uuid[]), CAST(:nonces AS bigint[]), CAST(:limits AS bigint[]))
-                AS c(id, nonce, gas_limit)
-            WHERE t.id = c.id AND t.status = 'queued'"""
-        ),
-        {
-            "ids": [claim.queued.id for claim in claims],
-            "nonces": [claim.nonce for claim in claims],
-            "limits": [claim.gas_limit for claim in claims],
-        },
-    )
-    await session.execute(
-        text(
-            """INSERT INTO attempts (hash, transaction_id, raw, max_fee_wei, priority_fee_wei)
-            SELECT c.hash, c.id, c.raw, :max_fee, :priority_fee
-            FROM unnest(CAST(:hashes AS bytea[]), CAST(:ids AS uuid[]), CAST(:raws AS bytea[])) AS c(hash, id, raw)"""
-        ),
-        {
-            "hashes": [each.hash for each in signed],
-            "ids": [claim.queued.id for claim in claims],
-            "raws": [each.raw for each in signed],
-            "max_fee": price.max_fee_wei,
-            "priority_fee": price.priority_fee_wei,
-        },
-    )
+    return nonce
 
 
 async def store_refused(
-    session: AsyncSession,
-    refused: Sequence[tuple[Queued, dict[str, Any]]],
-    last_unmined: Mapping[bytes, int],
+    session: AsyncSession, refused: Mapping[UUID, dict[str, Any]], *, last_unmined_nonce: int | None
 ) -> None:
     """Believe a refusal only when nothing of the same signer is on its way, which might change the answer."""
-    for queued, refusal in refused:
-        waits_for = last_unmined.get(queued.signer)
-        if waits_for is not None:
-            await session.execute(
-                text("UPDATE transactions SET waits_for_nonce = :nonce WHERE id = :id AND status = 'queued'"),
-                {"nonce": waits_for, "id": queued.id},
-            )
-            continue
-        statement = text(
-            "UPDATE transactions SET status = 'refused', refusal = :refusal WHERE id = :id AND status = 'queued'"
-        ).bindparams(bindparam("refusal", type_=JSONB))
-        await session.execute(statement, {"refusal": refusal, "id": queued.id})
+    if not refused:
+        return
+    if last_unmined_nonce is not None:
+        await session.execute(
+            text("UPDATE transactions SET waits_for_nonce = :nonce WHERE id = ANY(:ids) AND status = 'queued'"),
+            {"nonce": last_unmined_nonce, "ids": list(refused)},
+        )
+        return
+    statement = text(
+        """UPDATE transactions t SET status = 'refused', refusal = CAST(:refusals AS jsonb) -> CAST(t.id AS text)
+        WHERE id = ANY(:ids) AND status = 'queued'"""
+    ).bindparams(bindparam("refusals", type_=JSONB))
+    told = {str(id_): refusal for id_, refusal in refused.items()}
+    await session.execute(statement, {"refusals": told, "ids": list(refused)})
 
 
 async def store_executed(session: AsyncSession, ids: Sequence[UUID]) -> None:
-    """From queued to executed."""
+    """To executed: the effect of what is not mined is there, past reversal, through another transaction."""
+    if not ids:
+        return
     await session.execute(
         text(
-            "UPDATE transactions SET status = 'executed', last_error = NULL WHERE id = ANY(:ids) AND status = 'queued'"
+            """UPDATE transactions SET status = 'executed', last_error = NULL
+            WHERE id = ANY(:ids) AND status IN ('queued', 'pending', 'submitted')"""
+        ),
+        {"ids": list(ids)},
+    )
+
+
+async def store_withdrawn(session: AsyncSession, ids: Sequence[UUID]) -> None:
+    """From queued to cancelled."""
+    await session.execute(
+        text(
+            "UPDATE transactions SET status = 'cancelled', last_error = NULL WHERE id = ANY(:ids) AND status = 'queued'"
         ),
         {"ids": list(ids)},
     )
@@ -238,40 +227,15 @@ async def store_trouble(session: AsyncSession, troubled: Mapping[UUID, str], ret
         return
     await session.execute(
         text(
-            """UPDATE transactions t SET last_error = c.words,
+            """UPDATE transactions t SET
+                last_error = CASE WHEN t.last_error = 'fee-cap' AND c.words IN
+                                  ('fee-too-low', 'replacement-underpriced') THEN t.last_error ELSE c.words END,
                 broadcast_at = CASE WHEN nonce IS NULL THEN NULL ELSE now() END,
                 retry_at = CASE WHEN nonce IS NULL THEN now() + make_interval(secs => :retry_after_s) END
             FROM unnest(CAST(:ids AS uuid[]), CAST(:words AS text[])) AS c(id, words)
             WHERE t.id = c.id AND t.status IN ('queued', 'pending', 'submitted')"""
         ),
         {"ids": list(troubled), "words": list(troubled.values()), "retry_after_s": retry_after_s},
-    )
-
-
-async def due(
-    session: AsyncSession, chain_id: int, resend_after_s: float, *, count_max: int
-) -> list[tuple[UUID, bytes]]:
-    """The signed bytes of what is not mined and was not sent lately, in order of nonces."""
-    rows = await session.execute(
-        text(
-            """SELECT t.id, a.raw FROM transactions t JOIN attempts a ON a.transaction_id = t.id
-            WHERE t.chain_id = :chain_id AND t.status IN ('pending', 'submitted')
-              AND (t.broadcast_at IS NULL OR t.broadcast_at < now() - make_interval(secs => :resend_after_s))
-            ORDER BY t.signer, t.nonce, a.created_at LIMIT :count_max"""
-        ),
-        {"chain_id": chain_id, "resend_after_s": resend_after_s, "count_max": count_max},
-    )
-    return [(id_, raw) for id_, raw in rows]
-
-
-async def store_broadcast(session: AsyncSession, ids: Sequence[UUID]) -> None:
-    """To submitted: a node took them."""
-    await session.execute(
-        text(
-            """UPDATE transactions SET status = 'submitted', broadcast_at = now(), last_error = NULL
-            WHERE id = ANY(:ids) AND status IN ('pending', 'submitted')"""
-        ),
-        {"ids": list(ids)},
     )
 
 
@@ -286,18 +250,21 @@ async def store_mined(
     receipts = list(mined.values())
     statement = text(
         """UPDATE transactions t SET status = 'mined', block_number = c.block_number, block_hash = c.block_hash,
-            transaction_hash = c.hash, succeeded = c.succeeded, gas_used = c.gas_used,
-            last_error = CASE WHEN c.succeeded THEN NULL ELSE :reverted END,
+            transaction_hash = c.hash, succeeded = c.succeeded, gas_used = c.gas_used, gas_price_wei = c.gas_price_wei,
+            last_error = CASE WHEN NOT c.succeeded THEN :reverted WHEN a.kind = 'cancel' THEN :cancelled END,
             refusal = CAST(:refusals AS jsonb) -> CAST(t.id AS text)
         FROM unnest(CAST(:ids AS uuid[]), CAST(:numbers AS bigint[]), CAST(:blocks AS bytea[]),
-                    CAST(:hashes AS bytea[]), CAST(:succeeded AS boolean[]), CAST(:gas AS bigint[]))
-            AS c(id, block_number, block_hash, hash, succeeded, gas_used)
+                    CAST(:hashes AS bytea[]), CAST(:succeeded AS boolean[]), CAST(:gas AS bigint[]),
+                    CAST(:prices AS numeric[]))
+            AS c(id, block_number, block_hash, hash, succeeded, gas_used, gas_price_wei)
+        JOIN attempts a ON a.hash = c.hash
         WHERE t.id = c.id AND t.status IN ('pending', 'submitted')"""
     ).bindparams(bindparam("refusals", type_=JSONB))
     await session.execute(
         statement,
         {
             "reverted": REVERTED_SO_FAR,
+            "cancelled": CANCELLED_SO_FAR,
             "refusals": {str(id_): refusal for id_, refusal in refusals.items()},
             "ids": list(mined),
             "numbers": [receipt.block_number for receipt in receipts],
@@ -305,9 +272,15 @@ async def store_mined(
             "hashes": [receipt.transaction_hash for receipt in receipts],
             "succeeded": [receipt.succeeded for receipt in receipts],
             "gas": [receipt.gas_used for receipt in receipts],
+            "prices": [receipt.gas_price_wei for receipt in receipts],
         },
     )
     return len(mined)
+
+
+_UNMINED = """status = 'submitted', broadcast_at = NULL, block_number = NULL, block_hash = NULL,
+    transaction_hash = NULL, succeeded = NULL, gas_used = NULL, gas_price_wei = NULL, refusal = NULL,
+    last_error = NULL"""
 
 
 async def store_lost(session: AsyncSession, blocks: Sequence[bytes]) -> int:
@@ -315,30 +288,65 @@ async def store_lost(session: AsyncSession, blocks: Sequence[bytes]) -> int:
     if not blocks:
         return 0
     rows = await session.execute(
-        text(
-            """UPDATE transactions SET status = 'submitted', broadcast_at = NULL, block_number = NULL,
-                block_hash = NULL, transaction_hash = NULL, succeeded = NULL, gas_used = NULL, refusal = NULL,
-                last_error = NULL
-            WHERE status = 'mined' AND block_hash = ANY(:blocks) RETURNING id"""
-        ),
+        text(f"UPDATE transactions SET {_UNMINED} WHERE status = 'mined' AND block_hash = ANY(:blocks) RETURNING id"),
         {"blocks": list(blocks)},
+    )
+    return len(rows.all())
+
+
+async def reopen(session: AsyncSession, ids: Sequence[UUID]) -> int:
+    """Back from an end to submitted, since the chain went back below it; its operation stays as it was told."""
+    if not ids:
+        return 0
+    rows = await session.execute(
+        text(
+            f"""UPDATE transactions SET told = coalesce(told, status), {_UNMINED}
+            WHERE id = ANY(:ids) AND status IN ('confirmed', 'reverted', 'cancelled') RETURNING id"""
+        ),
+        {"ids": list(ids)},
     )
     return len(rows.all())
 
 
 async def store_final(
     session: AsyncSession, blocks: Sequence[bytes], executed: Sequence[UUID], undecided: Sequence[UUID]
-) -> int:
-    """From mined to what it ended as, now that the blocks are past reversal; how many."""
+) -> tuple[int, list[UUID]]:
+    """From mined to what it ended as, now that the blocks are past reversal.
+
+    How many, and which of them ended otherwise than their operations were told before the chain took that back.
+    """
     if not blocks:
+        return 0, []
+    rows = await session.execute(
+        text(
+            """UPDATE transactions t SET last_error = NULL,
+                status = CASE WHEN t.id = ANY(:executed) THEN 'executed' WHEN NOT t.succeeded THEN 'reverted'
+                              WHEN a.kind = 'cancel' THEN 'cancelled' ELSE 'confirmed' END
+            FROM attempts a
+            WHERE a.hash = t.transaction_hash AND t.status = 'mined' AND t.block_hash = ANY(:blocks)
+              AND NOT t.id = ANY(:undecided)
+            RETURNING t.id, t.status IN ('confirmed', 'executed') AS effect,
+                t.told IN ('confirmed', 'executed') AS told"""
+        ),
+        {"blocks": list(blocks), "executed": list(executed), "undecided": list(undecided)},
+    )
+    ended = rows.all()
+    return len(ended), [row.id for row in ended if row.told is not None and row.told != row.effect]
+
+
+async def store_displaced(session: AsyncSession, ids: Sequence[UUID]) -> int:
+    """What lost its nonce for good: our own wishes get another one, the rest has ended."""
+    if not ids:
         return 0
     rows = await session.execute(
         text(
-            """UPDATE transactions SET last_error = NULL,
-                status = CASE WHEN succeeded THEN 'confirmed'
-                              WHEN id = ANY(:executed) THEN 'executed' ELSE 'reverted' END
-            WHERE status = 'mined' AND block_hash = ANY(:blocks) AND NOT id = ANY(:undecided) RETURNING id"""
+            """UPDATE transactions SET
+                status = CASE WHEN origin = 'wish' THEN 'queued' ELSE 'displaced' END,
+                nonce = CASE WHEN origin = 'wish' THEN NULL ELSE nonce END,
+                gas_limit = CASE WHEN origin = 'wish' THEN NULL ELSE gas_limit END,
+                broadcast_at = NULL, waits_for_nonce = NULL, last_error = :words
+            WHERE id = ANY(:ids) AND status IN ('pending', 'submitted') RETURNING id"""
         ),
-        {"blocks": list(blocks), "executed": list(executed), "undecided": list(undecided)},
+        {"ids": list(ids), "words": NONCE_TAKEN},
     )
     return len(rows.all())

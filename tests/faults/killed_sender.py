@@ -11,14 +11,16 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.chain.node import Node, NodeRefused
 from service.chain.reader import Chain, Finality
 from service.db import Database
-from service.keys.signers import Keystore
+from service.keys.guard import Guard
+from service.keys.signers import open_signers
 from service.settings import read_settings
-from service.transactions.direct import lease_name
+from service.transactions.lanes import Limits, Means, busy_lanes
 from service.transactions.sender import Sender
 from service.workers import Lease
 from tests.rpc import rpc
@@ -42,16 +44,17 @@ class Points:
 
 
 class KillableDatabase(Database):
-    """Reports every DB transaction that wrote something."""
+    """Reports every DB transaction that wrote something: those that hold the lease, and the audit of signatures."""
 
     points: Points
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncSession]:
-        """A DB transaction, and a point after it when it had renewed the lease: then it wrote."""
+        """A DB transaction, and a point after it when it wrote."""
         async with super().transaction() as session:
             yield session
-        if session.info.get("wrote"):
+            wrote = await session.scalar(text("SELECT pg_current_xact_id_if_assigned() IS NOT NULL"))
+        if wrote:
             self.points.reached()
 
 
@@ -67,15 +70,6 @@ class KillableChain(Chain):
         return answers
 
 
-class MarkingLease(Lease):
-    """Marks the sessions that are about to write."""
-
-    async def hold(self, session: AsyncSession) -> None:
-        """Renew, and mark."""
-        await super().hold(session)
-        session.info["wrote"] = True
-
-
 async def main(kill_at: int) -> None:
     """Send what is queued until it is final, unless killed before."""
     settings = read_settings()
@@ -83,17 +77,29 @@ async def main(kill_at: int) -> None:
     db = KillableDatabase(settings.database_url, role="muniment_sender", connections_max=2)
     chain = KillableChain(Node(url), chain_id=settings.chain_id, finality=Finality.parse(settings.finality))
     db.points = chain.points = points
-    keystore = Keystore.open(settings.keystore_dir, settings.keystore_password)
-    lease = MarkingLease(lease_name(settings.chain_id), ttl_s=LEASE_TTL_S)
-    assert await lease.take(db), "the lease is taken"
-    sender = Sender(db, chain, keystore, settings.sender_transactions_max, settings.resend_after_s)
-    for _ in range(ROUNDS):
-        while await sender.step(lease):
-            pass
-        rpc(url, "anvil_mine", "0x2")
-    await lease.release(db)
+    await db.open()
+    async with open_signers(settings) as signers:
+        means = Means(db, chain, Guard(db, signers), Limits.of(settings))
+        sender, leases = Sender(means), dict[str, Lease]()
+        for _ in range(ROUNDS):
+            while await round_of(sender, leases):
+                pass
+            rpc(url, "anvil_mine", "0x2")
+    for lease in leases.values():
+        await lease.release(db)
     await chain.close()
     await db.close()
+
+
+async def round_of(sender: Sender, leases: dict[str, Lease]) -> int:
+    """One step of every lane that has something to do."""
+    means, moved = sender.means, 0
+    for lane in await busy_lanes(means.db, means.chain.chain_id, means.guard.signers.addresses):
+        lease = leases.setdefault(lane.lease_name, Lease(lane.lease_name, ttl_s=LEASE_TTL_S))
+        assert lease.epoch is not None or await lease.take(means.db), "the lease is taken"
+        moved += await sender.step(lane, lease)
+        await lease.keep(means.db)
+    return moved
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from service.addresses import checksum
 from service.chain.node import Node
 from service.chain.reader import Chain, WrongChain
 from service.transactions import moves, tables
+from service.transactions.sender import Sender
 from service.workers import Lease, LeaseLost
 from tests.rpc import rpc
 from tests.world import World
@@ -68,8 +69,7 @@ async def test_a_reorganisation_sends_it_back_to_submitted_and_it_mines_once_mor
     assert (await world.operation(accepted))["transaction"]["status"] == "mined"
     rpc(world.chain_url, "evm_setAutomine", False)
     rpc(world.chain_url, "anvil_reorg", 1, [])
-    lease = world.leases["sender"]
-    await world.sender.confirm(lease)
+    await world.step()
     assert (await world.operation(accepted))["transaction"]["status"] == "submitted"
     rpc(world.chain_url, "evm_setAutomine", True)
     await world.finish()
@@ -107,7 +107,7 @@ async def test_a_refusal_known_only_to_the_sender_costs_no_nonce(world: World, m
     second = (await world.post(f"/v1/tokens/{token_id}/burn", {"from": holder, "amount": "100"})).json()["id"]
     pausing = (await world.post(f"/v1/tokens/{token_id}/pause")).json()["id"]
     # One at a time, as a busy queue would come: the second burn meets a state in which it can't succeed.
-    world.sender = replace(world.sender, transactions_max=1)
+    world.limit(transactions_max=1)
     await world.finish()
     before = chain_count(world)
     assert (await world.operation(first))["status"] == "succeeded"
@@ -152,8 +152,7 @@ async def test_a_refusal_waits_for_what_is_on_its_way(world: World, minting: tup
     assert late.status_code == 202
     url = world.chain_url
     rpc(url, "evm_setAutomine", False)
-    lease = world.leases["sender"]
-    await world.sender.step(lease)
+    await world.step()
     waiting = await rows(world, "SELECT status, waits_for_nonce FROM transactions ORDER BY id DESC LIMIT 1")
     assert waiting[0].status == "queued"
     assert waiting[0].waits_for_nonce is not None
@@ -199,7 +198,7 @@ async def test_without_ether_it_stays_pending_visibly_and_goes_on_when_there_is_
     assert stuck["status"] in ("queued", "pending")
     assert stuck["last_error"] == "no-funds"
     rpc(url, "anvil_setBalance", signer, balance)
-    await rows(world, "UPDATE transactions SET broadcast_at = NULL WHERE status = 'pending'")
+    await rows(world, "UPDATE transactions SET broadcast_at = NULL, retry_at = NULL")
     await world.finish()
     assert (await world.operation(accepted))["status"] == "succeeded"
     assert await world.holding(token_id, holder) == 4
@@ -208,12 +207,12 @@ async def test_without_ether_it_stays_pending_visibly_and_goes_on_when_there_is_
 async def test_a_sender_that_lost_its_lease_writes_nothing(world: World, minting: tuple[str, str]) -> None:
     token_id, holder = minting
     await world.mint(token_id, holder, 4)
-    paused = world.leases.pop("sender")
+    paused = world.leases.pop(world.lane.lease_name)
     await rows(world, "UPDATE leases SET expires_at = now() WHERE name LIKE 'sender:%'")
     other = Lease(paused.name, ttl_s=60)
     assert await other.take(world.db)
     with pytest.raises(LeaseLost):
-        await world.sender.claim(paused)
+        await world.sender.step(world.lane, paused)
     assert [row.status for row in await rows(world, "SELECT status FROM transactions ORDER BY id DESC LIMIT 1")] == [
         "queued"
     ]
@@ -236,12 +235,12 @@ async def test_what_cannot_go_on_lets_the_others_pass(world: World, minting: tup
         """UPDATE transactions SET last_error = 'out-of-gas', retry_at = now() + interval '1 hour'
         WHERE status = 'queued' AND id <> (SELECT max(id::text)::uuid FROM transactions)""",
     )
-    world.sender = replace(world.sender, transactions_max=2)
+    world.limit(transactions_max=2)
     await world.finish()
     assert await world.holding(token_id, holder) == 3
 
 
-async def test_a_signer_in_trouble_takes_no_other_signers_place(
+async def test_a_signer_has_only_so_many_on_their_way(
     world: World, minting: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(moves, "IN_FLIGHT_MAX", 2)
@@ -253,10 +252,12 @@ async def test_a_signer_in_trouble_takes_no_other_signers_place(
     count = "SELECT status, count(*) AS count FROM transactions GROUP BY 1"
     standing = {row.status: row.count for row in await rows(world, count)}
     assert (standing["submitted"], standing["queued"]) == (2, 3)
-    await rows(world, "UPDATE transactions SET signer = :other WHERE status = 'submitted'", other=b"\x22" * 20)
-    await world.sender.claim(world.leases["sender"])
-    standing = {row.status: row.count for row in await rows(world, count)}
-    assert (standing["submitted"], standing["pending"], standing["queued"]) == (2, 2, 1)
+    rpc(world.chain_url, "evm_setAutomine", True)
+    for _ in range(3):
+        world.mine()
+        await world.send()
+    await world.finish()
+    assert await world.holding(token_id, holder) == 15
 
 
 async def test_a_node_of_another_chain_is_believed_in_nothing(world: World, minting: tuple[str, str]) -> None:
@@ -266,14 +267,14 @@ async def test_a_node_of_another_chain_is_believed_in_nothing(world: World, mint
     with local.stopping(other):
         chain = Chain(Node(other.url), chain_id=world.chain.chain_id, finality=world.chain.finality)
         with pytest.raises(WrongChain):
-            await replace(world.sender, chain=chain).step(world.leases["sender"])
+            await Sender(replace(world.sender.means, chain=chain)).step(world.lane, world.leases[world.lane.lease_name])
         await chain.close()
     assert (await world.operation(accepted))["transaction"]["status"] == "queued"
     await world.finish()
     assert await world.holding(token_id, holder) == 4
 
 
-def test_every_status_is_reachable_and_final_ones_lead_nowhere() -> None:
+def test_every_status_is_reachable_and_final_ones_lead_back_at_most_to_submitted() -> None:
     reached = {target for targets in tables.NEXT.values() for target in targets}
     assert reached | {tables.Status.QUEUED} == set(tables.Status)
     assert set(tables.FINAL) == {
@@ -281,4 +282,8 @@ def test_every_status_is_reachable_and_final_ones_lead_nowhere() -> None:
         tables.Status.REVERTED,
         tables.Status.REFUSED,
         tables.Status.EXECUTED,
+        tables.Status.CANCELLED,
+        tables.Status.DISPLACED,
     }
+    back = {target for status in tables.FINAL for target in tables.NEXT[status]}
+    assert back == {tables.Status.SUBMITTED}

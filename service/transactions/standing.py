@@ -1,0 +1,138 @@
+"""How signers stand: what the chain says of them, what halts one, and what its operator should know."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from service.chain.reader import AccountState
+from service.db import Database
+from service.telemetry import logger
+from service.transactions.lanes import Lane
+from service.workers import Lease
+
+
+class Halt(StrEnum):
+    """Why nothing new is sent for a signer. All but the last pass by themselves once their cause has gone."""
+
+    NO_FUNDS = "no-funds"  # it can't pay for the next transaction
+    FEE_CAP = "fee-cap"  # the next block asks more than the cap allows
+    FROZEN = "frozen"  # its policy says so
+    PROVIDER_DOWN = "provider-down"  # whoever holds its key does not answer
+    CHAIN_REWOUND = "chain-rewound"  # the chain has lost transactions that were final; they are being sent again
+    NODE_BEHIND = "node-behind"  # the node does not know blocks that we have seen
+    EFFECT_CHANGED = "effect-changed"  # sent again after that, one ended otherwise than told: an operator must look
+
+
+class Alert(StrEnum):
+    """What an operator should act on before it halts a signer."""
+
+    BALANCE_LOW = "balance-low"
+
+
+@dataclass(frozen=True, slots=True)
+class Halted:
+    """A halt, and what is to be said of it."""
+
+    halt: Halt
+    detail: str
+
+
+async def halt_of(session: AsyncSession, chain_id: int, address: bytes) -> str | None:
+    """The name of a signer's halt, or None."""
+    halt: str | None = await session.scalar(
+        text("SELECT halt FROM signers WHERE chain_id = :chain_id AND address = :address"),
+        {"chain_id": chain_id, "address": address},
+    )
+    return halt
+
+
+async def store_halt(session: AsyncSession, chain_id: int, address: bytes, halted: Halted | None) -> bool:
+    """Halt a signer, or note that nothing halts it now; whether that is news. EFFECT_CHANGED stays until resumed."""
+    news = await session.scalar(
+        text(
+            """INSERT INTO signers AS s (chain_id, address, next_nonce, balance_wei, halt, halt_detail, halted_at)
+            SELECT :chain_id, :address, 0, 0, c.halt, c.detail, CASE WHEN c.halt IS NOT NULL THEN now() END
+            FROM (SELECT CAST(:halt AS text) AS halt, CAST(:detail AS text) AS detail) AS c
+            ON CONFLICT (chain_id, address) DO UPDATE SET halt = EXCLUDED.halt, halt_detail = EXCLUDED.halt_detail,
+                halted_at = EXCLUDED.halted_at
+            WHERE s.halt IS DISTINCT FROM EXCLUDED.halt AND s.halt IS DISTINCT FROM 'effect-changed'
+            RETURNING true"""
+        ),
+        {
+            "chain_id": chain_id,
+            "address": address,
+            "halt": None if halted is None else halted.halt,
+            "detail": None if halted is None else halted.detail,
+        },
+    )
+    return bool(news)
+
+
+async def tell(db: Database, lane: Lane, lease: Lease, halted: Halted | None) -> None:
+    """Store what halts a lane's signer now, or that nothing does, and log it when that is news."""
+    async with db.transaction() as session:
+        await lease.hold(session)
+        news = await store_halt(session, lane.chain_id, lane.own, halted)
+    if news and halted is not None:
+        logger().error("signer_halted", lane=lane.lease_name, halt=halted.halt, detail=halted.detail)
+    elif news:
+        logger().info("signer_goes_on", lane=lane.lease_name)
+
+
+async def count_foreign(session: AsyncSession, chain_id: int, address: bytes, count: int) -> None:
+    """Note that transactions which are not ours have spent nonces of a signer: somebody else uses its key."""
+    await session.execute(
+        text(
+            """INSERT INTO signers AS s (chain_id, address, next_nonce, balance_wei, foreign_nonces)
+            VALUES (:chain_id, :address, 0, 0, :count)
+            ON CONFLICT (chain_id, address) DO UPDATE SET foreign_nonces = s.foreign_nonces + :count"""
+        ),
+        {"chain_id": chain_id, "address": address, "count": count},
+    )
+
+
+async def store_seen(
+    session: AsyncSession, chain_id: int, seen: Mapping[bytes, AccountState], *, balance_low_wei: int
+) -> list[bytes]:
+    """Note what the chain says of signers; those whose ether has just become low."""
+    rows = await session.execute(
+        text(
+            """INSERT INTO signers AS s (chain_id, address, next_nonce, balance_wei, alert, alert_detail, alerted_at)
+            SELECT :chain_id, c.address, c.next_nonce, c.balance, c.alert, c.detail,
+                CASE WHEN c.alert IS NOT NULL THEN now() END
+            FROM (SELECT *, CASE WHEN balance < :low THEN 'balance-low' END AS alert,
+                            CASE WHEN balance < :low THEN balance || ' wei left, alert below ' || :low END AS detail
+                  FROM unnest(CAST(:addresses AS bytea[]), CAST(:nonces AS bigint[]), CAST(:balances AS numeric[]))
+                    AS given(address, next_nonce, balance)) AS c
+            ON CONFLICT (chain_id, address) DO UPDATE SET next_nonce = EXCLUDED.next_nonce,
+                balance_wei = EXCLUDED.balance_wei, seen_at = now(), alert = EXCLUDED.alert,
+                alert_detail = EXCLUDED.alert_detail,
+                alerted_at = CASE WHEN EXCLUDED.alert IS NOT NULL THEN coalesce(s.alerted_at, now()) END
+            RETURNING address, alerted_at = now() AS news"""
+        ),
+        {
+            "chain_id": chain_id,
+            "low": balance_low_wei,
+            "addresses": list(seen),
+            "nonces": [state.next_nonce for state in seen.values()],
+            "balances": [state.balance_wei for state in seen.values()],
+        },
+    )
+    return [row.address for row in rows if row.news]
+
+
+async def next_nonces(session: AsyncSession, chain_id: int, addresses: frozenset[bytes]) -> dict[bytes, int]:
+    """By signer, the nonce after the highest that a transaction of ours has."""
+    rows = await session.execute(
+        text(
+            """SELECT s.signer, (
+                SELECT max(nonce) FROM transactions t
+                WHERE t.chain_id = :chain_id AND t.signer = s.signer AND t.status <> 'displaced') AS nonce
+            FROM unnest(CAST(:signers AS bytea[])) AS s(signer)"""
+        ),
+        {"chain_id": chain_id, "signers": list(addresses)},
+    )
+    return {row.signer: row.nonce + 1 for row in rows if row.nonce is not None}
