@@ -47,9 +47,10 @@ async def confirm(means: Means, lane: Lane, lease: Lease, seen: Seen) -> int:
         unmined = await moves.store_lost(session, news.lost)
         await moves.store_mined(session, news.receipts, refusals)
         await moves.store_executed(session, executed)
-        moved = await moves.store_displaced(session, out)
+        moved, undone = await moves.store_displaced(session, out)
+        moved += await moves.store_starved(session, news.final, executed)
         ended, changed = await moves.store_final(session, news.final, executed, undecided)
-        await _note(session, lane, len(displaced), changed)
+        await _note(session, lane, len(displaced), [*undone, *changed])
     if unmined:
         logger().warning("transactions_unmined", lane=lane.lease_name, count=unmined)
     return unmined + len(news.receipts) + moved + ended

@@ -36,7 +36,7 @@ async def judge_queued(chain: Chain, queued: Sequence[Queued], *, final_number: 
     troubled: dict[UUID, str] = {}
     for each, estimate in zip(queued, estimates, strict=True):
         if isinstance(estimate, int) and each.recipient not in empty:
-            sendable.append((each, gas_limit(estimate)))
+            sendable.append((each, max(gas_limit(estimate), each.gas_limit_min)))
         elif isinstance(estimate, int):
             # A call to an address without code succeeds and does nothing, which must never pass for an effect.
             refused.append((each, _told(Revert("NoContract"))))

@@ -24,7 +24,11 @@ EXECUTED_ELSEWHERE = "executed-elsewhere"
 REVERTED_SO_FAR = "reverted-so-far"
 CANCELLED_SO_FAR = "cancelled-so-far"
 NONCE_TAKEN = "nonce-taken"
+STARVED = "out-of-gas"
 """`last_error` of a transaction whose end the chain has not decided yet."""
+
+STARVED_MAX = 5
+"""Nonces that a transaction may use up by running out of gas; each time it gets twice as much."""
 
 Proof = tuple[bytes | None, bytes | None]
 
@@ -39,6 +43,7 @@ class Queued:
     data: bytes = field(repr=False)
     proof: Proof
     approved: bool
+    gas_limit_min: int = 0  # twice what it ran out of
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +70,10 @@ async def queued(session: AsyncSession, lane: Lane, *, count_max: int) -> list[Q
     """Those that may be judged now, oldest first, as many as the signer may have in flight."""
     rows = await session.execute(
         text(
-            f"""SELECT id, signer, recipient, data, proof_recipient, proof_data, approved_at IS NOT NULL AS approved
+            f"""SELECT id, signer, recipient, data, proof_recipient, proof_data, approved_at IS NOT NULL AS approved,
+                CASE WHEN last_error = :starved THEN (
+                    SELECT coalesce(2 * max(a.gas_limit), 0) FROM attempts a WHERE a.transaction_id = q.id
+                ) ELSE 0 END AS gas_limit_min
             FROM transactions q
             WHERE {lane.condition("q")} AND status = 'queued' AND cancel_asked_at IS NULL
               AND (retry_at IS NULL OR retry_at <= now())
@@ -76,10 +84,18 @@ async def queued(session: AsyncSession, lane: Lane, *, count_max: int) -> list[Q
                 SELECT count(*) FROM transactions f WHERE {lane.condition("f")} AND f.status IN ('pending', 'submitted')
             ))"""
         ),
-        {**lane.parameters, "count_max": count_max, "in_flight_max": IN_FLIGHT_MAX},
+        {**lane.parameters, "count_max": count_max, "in_flight_max": IN_FLIGHT_MAX, "starved": STARVED},
     )
     return [
-        Queued(row.id, row.signer, row.recipient, row.data, (row.proof_recipient, row.proof_data), row.approved)
+        Queued(
+            row.id,
+            row.signer,
+            row.recipient,
+            row.data,
+            (row.proof_recipient, row.proof_data),
+            row.approved,
+            row.gas_limit_min,
+        )
         for row in rows
     ]
 
@@ -278,9 +294,8 @@ async def store_mined(
     return len(mined)
 
 
-_UNMINED = """status = 'submitted', broadcast_at = NULL, block_number = NULL, block_hash = NULL,
-    transaction_hash = NULL, succeeded = NULL, gas_used = NULL, gas_price_wei = NULL, refusal = NULL,
-    last_error = NULL"""
+_UNMINED = """broadcast_at = NULL, block_number = NULL, block_hash = NULL,
+    transaction_hash = NULL, succeeded = NULL, gas_used = NULL, gas_price_wei = NULL, refusal = NULL"""
 
 
 async def store_lost(session: AsyncSession, blocks: Sequence[bytes]) -> int:
@@ -288,7 +303,8 @@ async def store_lost(session: AsyncSession, blocks: Sequence[bytes]) -> int:
     if not blocks:
         return 0
     rows = await session.execute(
-        text(f"UPDATE transactions SET {_UNMINED} WHERE status = 'mined' AND block_hash = ANY(:blocks) RETURNING id"),
+        text(f"""UPDATE transactions SET status = 'submitted', last_error = NULL, {_UNMINED}
+            WHERE status = 'mined' AND block_hash = ANY(:blocks) RETURNING id"""),
         {"blocks": list(blocks)},
     )
     return len(rows.all())
@@ -300,7 +316,8 @@ async def reopen(session: AsyncSession, ids: Sequence[UUID]) -> int:
         return 0
     rows = await session.execute(
         text(
-            f"""UPDATE transactions SET told = coalesce(told, status), {_UNMINED}
+            f"""UPDATE transactions SET told = coalesce(told, status), status = 'submitted', last_error = NULL,
+                {_UNMINED}
             WHERE id = ANY(:ids) AND status IN ('confirmed', 'reverted', 'cancelled') RETURNING id"""
         ),
         {"ids": list(ids)},
@@ -334,19 +351,47 @@ async def store_final(
     return len(ended), [row.id for row in ended if row.told is not None and row.told != row.effect]
 
 
-async def store_displaced(session: AsyncSession, ids: Sequence[UUID]) -> int:
-    """What lost its nonce for good: our own wishes get another one, the rest has ended."""
-    if not ids:
-        return 0
+async def store_starved(session: AsyncSession, blocks: Sequence[bytes], executed: Sequence[UUID]) -> int:
+    """Back to the queue: what failed in these final blocks because it ran out of gas, which no contract decided.
+
+    The state may have changed between the estimate and the block. An inner call gets 63 of 64 parts of what is left, so
+    that a call which starves may leave a little (EIP-150).
+    """
     rows = await session.execute(
         text(
-            """UPDATE transactions SET
-                status = CASE WHEN origin = 'wish' THEN 'queued' ELSE 'displaced' END,
-                nonce = CASE WHEN origin = 'wish' THEN NULL ELSE nonce END,
-                gas_limit = CASE WHEN origin = 'wish' THEN NULL ELSE gas_limit END,
-                broadcast_at = NULL, waits_for_nonce = NULL, last_error = :words
-            WHERE id = ANY(:ids) AND status IN ('pending', 'submitted') RETURNING id"""
+            f"""UPDATE transactions t SET {_UNMINED}, status = 'queued', nonce = NULL, gas_limit = NULL,
+                waits_for_nonce = NULL, last_error = :starved
+            FROM attempts a
+            WHERE a.hash = t.transaction_hash AND t.status = 'mined' AND NOT t.succeeded AND t.origin = 'wish'
+              AND t.told IS NULL AND t.block_hash = ANY(:blocks) AND t.cancel_asked_at IS NULL AND NOT t.id = ANY(:executed)
+              AND t.gas_used * 20 >= a.gas_limit * 19
+              AND (SELECT count(DISTINCT nonce) FROM attempts b WHERE b.transaction_id = t.id) < :tries_max
+            RETURNING t.id"""
+        ),
+        {"blocks": list(blocks), "executed": list(executed), "starved": STARVED, "tries_max": STARVED_MAX},
+    )
+    return len(rows.all())
+
+
+async def store_displaced(session: AsyncSession, ids: Sequence[UUID]) -> tuple[int, list[UUID]]:
+    """What lost its nonce for good: our own wishes get another one, the rest has ended.
+
+    How many, and which of them were told as succeeded before the chain took that back.
+    """
+    if not ids:
+        return 0, []
+    rows = await session.execute(
+        text(
+            """UPDATE transactions t SET status = c.status, broadcast_at = NULL, waits_for_nonce = NULL,
+                nonce = CASE WHEN c.status = 'queued' THEN NULL ELSE nonce END,
+                gas_limit = CASE WHEN c.status = 'queued' THEN NULL ELSE gas_limit END,
+                last_error = CASE WHEN c.status = 'queued' THEN :words END
+            FROM (SELECT id, CASE WHEN origin = 'wish' AND told IS NULL THEN 'queued' ELSE 'displaced' END AS status
+                  FROM transactions WHERE id = ANY(:ids)) AS c
+            WHERE t.id = c.id AND t.status IN ('pending', 'submitted')
+            RETURNING t.id, t.told IN ('confirmed', 'executed') AS told"""
         ),
         {"ids": list(ids), "words": NONCE_TAKEN},
     )
-    return len(rows.all())
+    moved = rows.all()
+    return len(moved), [row.id for row in moved if row.told]

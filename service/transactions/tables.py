@@ -31,8 +31,10 @@ NEXT = {
     # Back to the queue: its nonce went to somebody else's transaction, or was never signed for.
     Status.PENDING: {Status.SUBMITTED, Status.MINED, Status.QUEUED, Status.EXECUTED, Status.DISPLACED},
     Status.SUBMITTED: {Status.MINED, Status.QUEUED, Status.EXECUTED, Status.DISPLACED},
-    # Back to submitted: a reorganisation.
-    Status.MINED: {Status.CONFIRMED, Status.REVERTED, Status.EXECUTED, Status.CANCELLED, Status.SUBMITTED},
+    # Back to submitted: a reorganisation. Back to the queue: it ran out of gas, which is no refusal.
+    Status.MINED: {
+        *(Status.CONFIRMED, Status.REVERTED, Status.EXECUTED, Status.CANCELLED, Status.SUBMITTED, Status.QUEUED),
+    },
     # A chain that went back below its final block: the same bytes are sent again, and nothing is told a second time.
     Status.CONFIRMED: {Status.SUBMITTED},
     Status.REVERTED: {Status.SUBMITTED},
@@ -78,6 +80,11 @@ class TransactionRow(Base):
             ),
         ),
         Index("transactions_issuer_id_id_idx", "issuer_id", "id"),
+        Index(
+            "transactions_rare_ends_idx",
+            *("status", "id"),
+            postgresql_where=text("status IN ('reverted', 'refused', 'executed', 'cancelled', 'displaced')"),
+        ),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)

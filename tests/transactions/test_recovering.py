@@ -180,7 +180,7 @@ async def test_an_effect_that_is_not_the_same_again_halts_until_an_operator_resu
     await world.finish()
     rpc(world.chain_url, "evm_revert", snapshot)
     contract = (await world.get(f"/v1/tokens/{token_id}")).json()["address"]
-    rpc(world.chain_url, "anvil_setCode", contract, "0xfe")
+    rpc(world.chain_url, "anvil_setCode", contract, "0x60006000fd")
     for _ in range(4):
         await world.step()
     world.mine(12)
