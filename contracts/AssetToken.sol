@@ -210,10 +210,24 @@ contract AssetToken is
         uint256 amount,
         bytes32 operationId
     ) external restricted once(operationId) returns (bool) {
-        uint256 actual = _frozen[account];
-        require(actual == expected, ERC7943ExpectedValueMismatch(expected, actual));
-        _setFrozen(account, amount);
+        _setFrozenIf(account, expected, amount);
         return true;
+    }
+
+    /// @notice Sets how much of several accounts' units is frozen, all or none.
+    /// @param accounts The holders.
+    /// @param expected For each the frozen amount that the caller had seen.
+    /// @param amounts For each the base units in all; they may exceed the balance, and 2**256 - 1 freezes without limit.
+    /// @param operationId The id to burn; not zero.
+    function batchSetFrozenTokensIf(
+        address[] calldata accounts,
+        uint256[] calldata expected,
+        uint256[] calldata amounts,
+        bytes32 operationId
+    ) external restricted once(operationId) {
+        _requireSameLength(accounts.length, expected.length);
+        _requireSameLength(accounts.length, amounts.length);
+        for (uint256 i = 0; i < accounts.length; ++i) _setFrozenIf(accounts[i], expected[i], amounts[i]);
     }
 
     /// @notice Stops transfers, mints, burns, redemptions and their signed forms; not approvals, nor forced transfers.
@@ -415,6 +429,12 @@ contract AssetToken is
         // More than that is taken only by a call that the balance is about to refuse.
         if (former != ALL) former = former > taken ? former - taken : 0;
         _setFrozen(from, former);
+    }
+
+    function _setFrozenIf(address account, uint256 expected, uint256 amount) private {
+        uint256 actual = _frozen[account];
+        require(actual == expected, ERC7943ExpectedValueMismatch(expected, actual));
+        _setFrozen(account, amount);
     }
 
     function _setFrozen(address account, uint256 amount) private {

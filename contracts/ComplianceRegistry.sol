@@ -30,6 +30,20 @@ contract ComplianceRegistry is AccessManaged, Operations, IComplianceRegistry {
         address attester;
     }
 
+    /// @notice One row of `batchSetIdentity`.
+    /// @param investor The investor's id; not an address.
+    /// @param country ISO 3166-1 numeric; 0 if unknown.
+    /// @param level 1 to 255; 0 to take the attestation away.
+    /// @param expiresAt From this second on it is void; 0 for never.
+    /// @param tokens Every registered token that the investor holds, ascending; read only if the country changes.
+    struct Attested {
+        bytes32 investor;
+        uint16 country;
+        uint8 level;
+        uint64 expiresAt;
+        address[] tokens;
+    }
+
     /// @notice The rules of one token; zero switches a rule off.
     /// @param levelMin The least level of a sender and of a receiver.
     /// @param countryRule 0 for none, 1 for the listed countries only, 2 for all but the listed ones.
@@ -251,22 +265,20 @@ contract ComplianceRegistry is AccessManaged, Operations, IComplianceRegistry {
         address[] calldata tokens,
         bytes32 operationId
     ) external restricted once(operationId) {
-        require(!_isWallet(investor), InvestorInvalid(investor));
-        require(country < COUNTRIES, CountryInvalid(country));
-        Identity storage identity_ = _identities[investor];
-        uint16 former = identity_.country;
-        if (former != country) {
-            _checkTokens(tokens, _investorTokens[investor]);
-            for (uint256 i = 0; i < tokens.length; ++i) {
-                TokenState storage state = _registered(tokens[i]);
-                require(state.holdings[investor] != 0, TokenNotHeld(tokens[i]));
-                state.countries[former].holders -= 1;
-                state.countries[country].holders += 1;
-            }
+        _setIdentity(investor, country, level, expiresAt, tokens);
+    }
+
+    /// @notice Sets what is attested about several investors, all or none.
+    /// @param identities What `setIdentity` takes, for each.
+    /// @param operationId The id to burn; not zero.
+    function batchSetIdentity(
+        Attested[] calldata identities,
+        bytes32 operationId
+    ) external restricted once(operationId) {
+        for (uint256 i = 0; i < identities.length; ++i) {
+            Attested calldata given = identities[i];
+            _setIdentity(given.investor, given.country, given.level, given.expiresAt, given.tokens);
         }
-        address attester = _msgSender();
-        _identities[investor] = Identity(country, level, identity_.blocked, expiresAt, attester);
-        emit IdentitySet(investor, country, level, expiresAt, attester);
     }
 
     /// @notice Blocks an investor in all tokens, or ends that.
@@ -726,6 +738,31 @@ contract ComplianceRegistry is AccessManaged, Operations, IComplianceRegistry {
         if (!rules.registered) return false;
         // slither-disable-next-line incorrect-equality it compares a code, not an amount
         return _judgeSide(state, rules, account, _side(state, account)).code == Restrictions.ALLOWED;
+    }
+
+    function _setIdentity(
+        bytes32 investor,
+        uint16 country,
+        uint8 level,
+        uint64 expiresAt,
+        address[] calldata tokens
+    ) private {
+        require(!_isWallet(investor), InvestorInvalid(investor));
+        require(country < COUNTRIES, CountryInvalid(country));
+        Identity storage identity_ = _identities[investor];
+        uint16 former = identity_.country;
+        if (former != country) {
+            _checkTokens(tokens, _investorTokens[investor]);
+            for (uint256 i = 0; i < tokens.length; ++i) {
+                TokenState storage state = _registered(tokens[i]);
+                require(state.holdings[investor] != 0, TokenNotHeld(tokens[i]));
+                state.countries[former].holders -= 1;
+                state.countries[country].holders += 1;
+            }
+        }
+        address attester = _msgSender();
+        _identities[investor] = Identity(country, level, identity_.blocked, expiresAt, attester);
+        emit IdentitySet(investor, country, level, expiresAt, attester);
     }
 
     function _registered(address token) private view returns (TokenState storage state) {

@@ -125,9 +125,11 @@ contract IssuerAuthority is AccessManager, Operations {
         _setDefault("setFrozenTokens(address,uint256)", COMPLIANCE_ROLE);
         _setDefault("setFrozenTokens(address,uint256,bool)", COMPLIANCE_ROLE);
         _setDefault("setFrozenTokensIf(address,uint256,uint256,bytes32)", COMPLIANCE_ROLE);
+        _setDefault("batchSetFrozenTokensIf(address[],uint256[],uint256[],bytes32)", COMPLIANCE_ROLE);
         _setDefault("setFrozenTokensIf(address,uint256,bool,bool,bytes32)", COMPLIANCE_ROLE);
 
         _setDefault("setIdentity(bytes32,uint16,uint8,uint64,address[],bytes32)", ATTESTER_ROLE);
+        _setDefault("batchSetIdentity((bytes32,uint16,uint8,uint64,address[])[],bytes32)", ATTESTER_ROLE);
         _setDefault("linkWallet(address,bytes32,address[],bytes32)", ATTESTER_ROLE);
 
         _setDefault("forcedTransfer(address,address,uint256)", ENFORCER_ROLE);

@@ -109,7 +109,7 @@ contract AssetTokenTest is TokenFixture {
     // Permissions and operation ids
 
     function test_a_stranger_may_do_nothing_by_permission() public {
-        bytes[] memory calls = new bytes[](10);
+        bytes[] memory calls = new bytes[](11);
         calls[0] = abi.encodeCall(token.mint, (bob, 1, bytes32(uint256(900))));
         calls[1] = abi.encodeCall(token.batchMint, (pair(bob, bob), pair(1, 1), bytes32(uint256(900))));
         calls[2] = abi.encodeCall(token.burn, (alice, 1, bytes32(uint256(900))));
@@ -120,6 +120,10 @@ contract AssetTokenTest is TokenFixture {
         calls[7] = abi.encodeCall(token.pause, (bytes32(uint256(900))));
         calls[8] = abi.encodeCall(token.unpause, (bytes32(uint256(900))));
         calls[9] = abi.encodeCall(token.setRegistry, (address(0), bytes32(uint256(900))));
+        calls[10] = abi.encodeCall(
+            token.batchSetFrozenTokensIf,
+            (pair(alice, bob), pair(0, 0), pair(1, 1), bytes32(uint256(900)))
+        );
         for (uint256 i = 0; i < calls.length; ++i) {
             vm.prank(stranger);
             (bool done, bytes memory answer) = address(token).call(calls[i]);
@@ -176,7 +180,7 @@ contract AssetTokenTest is TokenFixture {
     }
 
     function test_every_kind_of_operation_burns_its_id() public {
-        bytes[] memory calls = new bytes[](7);
+        bytes[] memory calls = new bytes[](8);
         calls[0] = abi.encodeCall(token.batchMint, (pair(bob, carol), pair(1, 1), bytes32(uint256(901))));
         calls[1] = abi.encodeCall(token.burn, (alice, 1, bytes32(uint256(902))));
         calls[2] = abi.encodeCall(token.forcedTransferRef, (alice, bob, 1, "x", 0, bytes32(uint256(903))));
@@ -184,6 +188,10 @@ contract AssetTokenTest is TokenFixture {
         calls[4] = abi.encodeCall(token.pause, (bytes32(uint256(905))));
         calls[5] = abi.encodeCall(token.unpause, (bytes32(uint256(906))));
         calls[6] = abi.encodeCall(token.setRegistry, (address(0), bytes32(uint256(907))));
+        calls[7] = abi.encodeCall(
+            token.batchSetFrozenTokensIf,
+            (pair(bob, carol), pair(0, 0), pair(1, 1), bytes32(uint256(908)))
+        );
         for (uint256 i = 0; i < calls.length; ++i) {
             (bool done, ) = address(token).call(calls[i]);
             assertTrue(done, "done");
@@ -521,6 +529,37 @@ contract AssetTokenTest is TokenFixture {
         assertTrue(!token.operationExecuted(bytes32(uint256(50))), "free");
         token.setFrozenTokensIf(alice, 10, 20, bytes32(uint256(50)));
         assertEq(token.getFrozenTokens(alice), 20, "set");
+    }
+
+    function test_freezing_many_tells_each() public {
+        bytes32 id = nextId();
+        vm.recordLogs();
+        token.batchSetFrozenTokensIf(pair(alice, bob), pair(0, 0), pair(10, type(uint256).max), id);
+        Vm.Log[] memory logs = vm.getRecordedLogs();
+        assertEq(logs.length, 3, "events");
+        for (uint256 i = 0; i < 2; ++i) assertEq(logs[i + 1].topics[0], IERC7943Fungible.Frozen.selector, "frozen");
+        assertEq(address(uint160(uint256(logs[1].topics[1]))), alice, "first");
+        assertEq(abi.decode(logs[2].data, (uint256)), type(uint256).max, "amount");
+        assertEq(token.getFrozenTokens(alice), 10, "alice");
+        assertEq(token.getFrozenTokens(bob), type(uint256).max, "bob");
+    }
+
+    function test_freezing_many_is_all_or_nothing() public {
+        token.setFrozenTokens(bob, 7);
+        vm.expectRevert(abi.encodeWithSelector(AssetToken.ERC7943ExpectedValueMismatch.selector, 0, 7));
+        token.batchSetFrozenTokensIf(pair(alice, bob), pair(0, 0), pair(1, 1), bytes32(uint256(50)));
+        assertEq(token.getFrozenTokens(alice), 0, "untouched");
+        assertTrue(!token.operationExecuted(bytes32(uint256(50))), "free");
+        token.batchSetFrozenTokensIf(pair(alice, bob), pair(0, 7), pair(1, 1), bytes32(uint256(50)));
+        assertEq(token.getFrozenTokens(bob), 1, "set");
+    }
+
+    function test_freezing_many_takes_lists_of_one_length() public {
+        uint256[] memory three = new uint256[](3);
+        vm.expectRevert(abi.encodeWithSelector(Authorized.LengthMismatch.selector, 2, 3));
+        token.batchSetFrozenTokensIf(pair(alice, bob), three, pair(1, 1), bytes32(uint256(50)));
+        vm.expectRevert(abi.encodeWithSelector(Authorized.LengthMismatch.selector, 2, 3));
+        token.batchSetFrozenTokensIf(pair(alice, bob), pair(0, 0), three, bytes32(uint256(50)));
     }
 
     // Forced transfers

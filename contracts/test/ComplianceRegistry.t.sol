@@ -33,6 +33,8 @@ contract ComplianceRegistryTest is RegistryFixture {
         vm.expectRevert(refusal);
         registry.setIdentity(ALICE, 0, 0, 0, none(), bytes32("x"));
         vm.expectRevert(refusal);
+        registry.batchSetIdentity(new ComplianceRegistry.Attested[](0), bytes32("x"));
+        vm.expectRevert(refusal);
         registry.linkWallet(STRANGER, ALICE, none(), bytes32("x"));
         vm.expectRevert(refusal);
         registry.setBlocked(ALICE, true, 0, bytes32("x"));
@@ -91,6 +93,35 @@ contract ComplianceRegistryTest is RegistryFixture {
         vm.expectRevert(abi.encodeWithSelector(ComplianceRegistry.CountryInvalid.selector, uint16(1024)));
         registry.setIdentity(ALICE, 1024, 1, 0, none(), bytes32("x"));
         registry.setIdentity(bytes32(uint256(type(uint160).max) + 1), 1023, 1, 0, none(), bytes32("x"));
+    }
+
+    function test_many_identities_are_told_and_kept_one_by_one() public {
+        openPolicy(tokenAt);
+        token.mint(ALICE_1, 5);
+        ComplianceRegistry.Attested[] memory given = new ComplianceRegistry.Attested[](2);
+        given[0] = ComplianceRegistry.Attested(ALICE, USA, 7, NOW + 5, one(tokenAt));
+        given[1] = ComplianceRegistry.Attested(BOB, FRANCE, 4, 0, none());
+        vm.expectEmit(address(registry));
+        emit ComplianceRegistry.IdentitySet(ALICE, USA, 7, NOW + 5, address(this));
+        vm.expectEmit(address(registry));
+        emit ComplianceRegistry.IdentitySet(BOB, FRANCE, 4, 0, address(this));
+        registry.batchSetIdentity(given, bytes32("x"));
+        assertEq(registry.identity(ALICE).level, 7, "alice");
+        assertEq(registry.identity(BOB).level, 4, "bob");
+        assertCountry(tokenAt, USA, 1);
+        assertTrue(registry.operationExecuted(bytes32("x")), "burned");
+        vm.expectRevert(abi.encodeWithSelector(Operations.OperationAlreadyExecuted.selector, bytes32("x")));
+        registry.batchSetIdentity(given, bytes32("x"));
+    }
+
+    function test_many_identities_are_set_all_or_none() public {
+        ComplianceRegistry.Attested[] memory given = new ComplianceRegistry.Attested[](2);
+        given[0] = ComplianceRegistry.Attested(ALICE, USA, 7, 0, none());
+        given[1] = ComplianceRegistry.Attested(BOB, 1024, 4, 0, none());
+        vm.expectRevert(abi.encodeWithSelector(ComplianceRegistry.CountryInvalid.selector, uint16(1024)));
+        registry.batchSetIdentity(given, bytes32("x"));
+        assertTrue(registry.identity(ALICE).level != 7, "untouched");
+        assertTrue(!registry.operationExecuted(bytes32("x")), "free");
     }
 
     function test_a_change_of_country_moves_the_counters_of_every_token_held() public {

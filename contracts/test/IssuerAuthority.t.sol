@@ -70,7 +70,7 @@ contract IssuerAuthorityTest is Harness {
         new IssuerAuthority(ADMIN, 0, address(0));
         (uint256 labels, uint256 defaults) = countLogs();
         assertEq(labels, 8, "labels");
-        assertEq(defaults, 29, "defaults");
+        assertEq(defaults, 31, "defaults");
     }
 
     function test_roles_have_the_numbers_that_readers_of_the_chain_expect() public view {

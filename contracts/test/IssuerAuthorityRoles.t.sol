@@ -36,6 +36,7 @@ contract IssuerAuthorityRolesTest is Harness {
         assertRole(AssetToken.burn.selector, ISSUER, "burn");
         assertRole(AssetToken.setFrozenTokens.selector, COMPLIANCE, "setFrozenTokens");
         assertRole(AssetToken.setFrozenTokensIf.selector, COMPLIANCE, "setFrozenTokensIf");
+        assertRole(AssetToken.batchSetFrozenTokensIf.selector, COMPLIANCE, "batchSetFrozenTokensIf");
         assertRole(AssetToken.forcedTransfer.selector, ENFORCER, "forcedTransfer");
         assertRole(AssetToken.forcedTransferRef.selector, ENFORCER, "forcedTransferRef");
         assertRole(AssetToken.pause.selector, PAUSER, "pause");
@@ -72,6 +73,7 @@ contract IssuerAuthorityRolesTest is Harness {
         assertRole(ComplianceRegistry.setLots.selector, COMPLIANCE, "setLots");
         assertRole(ComplianceRegistry.setBlocked.selector, COMPLIANCE, "setBlocked");
         assertRole(ComplianceRegistry.setIdentity.selector, ATTESTER, "setIdentity");
+        assertRole(ComplianceRegistry.batchSetIdentity.selector, ATTESTER, "batchSetIdentity");
         assertRole(ComplianceRegistry.linkWallet.selector, ATTESTER, "linkWallet");
         assertRole(DocumentRegistry.setDocument.selector, ISSUER, "setDocument");
         assertRole(DocumentRegistry.removeDocument.selector, ISSUER, "removeDocument");

@@ -85,7 +85,7 @@ def free_units(place: Place) -> dict[str, int]:
         "transfer to a new holder": place.gas(call.transfer(key.address, 10**6), 1),
     }
     batch, amounts = strangers("row"), [1000] * ROWS
-    found["batchMint to 20 new holders, a row"] = place.gas(call.batchMint(batch, amounts, fixed("batch"))) // ROWS
+    send(call.batchMint(batch, amounts, fixed("batch")), sender=place.account(0))
     found["batchTransfer to 20 holders, a row"] = place.gas(call.batchTransfer(batch, amounts), 1) // ROWS
     found["approve"] = place.gas(call.approve(place.account(3), FOREVER), 1)
     found["transferFrom to a holder"] = place.gas(call.transferFrom(one, two, 1000), 3)
@@ -135,6 +135,13 @@ def ruled_units(place: Place) -> dict[str, int]:
     found["AssetToken, every rule: mint to a new holder"] = place.gas(call.mint(one, 10**9, fixed("mint")))
     lots = rules.setLots(token.address, fixed("investor 1"), [500], [later], fixed("lots"))
     found["ComplianceRegistry: setLots with one lot"] = place.gas(lots)
+    batch = [onchain.fixed_address(f"minted investor {row}") for row in range(ROWS)]
+    for row, wallet in enumerate(batch):
+        investor = fixed(f"minted {row}")
+        send(rules.setIdentity(investor, SPAIN, 2, later, [], fixed(f"minted id {row}")), sender=place.account(0))
+        send(rules.linkWallet(wallet, investor, [], fixed(f"minted link {row}")), sender=place.account(0))
+    minted = place.gas(call.batchMint(batch, [1000] * ROWS, fixed("minted batch")))
+    found[f"AssetToken, every rule: batchMint to {ROWS} new holders, a row"] = minted // ROWS
     ruled = {
         "transfer to a holder": place.gas(call.transfer(two, 1000), 1),
         "transfer to a new holder": place.gas(call.transfer(fresh[0], 1000), 1),
@@ -285,6 +292,28 @@ def payments(place: Place) -> dict[str, int]:
     }
 
 
+def rows(place: Place) -> dict[str, int]:
+    """What a row of a batch costs at most in each contract: new holders, and the votes of each counted elsewhere."""
+    found = {}
+    for name in ("AssetToken", "AssetTokenHistory", "GovernanceToken", "UtilityToken"):
+        token = place.create(name)
+        call, one, to = token.functions, place.account(1), place.account(2)
+        minted = place.gas(call.batchMint(strangers("minted"), [1000] * ROWS, fixed("batch")))
+        found[f"{name}: batchMint to {ROWS} new holders, a row"] = minted // ROWS
+        send(call.mint(one, 10**9, fixed("mint")), sender=place.account(0))
+        if name in ("AssetTokenHistory", "GovernanceToken"):
+            send(call.delegate(to), sender=one)
+        moved = place.gas(call.batchTransfer(strangers("moved"), [1000] * ROWS), 1)
+        found[f"{name}: batchTransfer to {ROWS} new holders, a row"] = moved // ROWS
+    call = place.create("AssetToken").functions
+    frozen = place.gas(call.batchSetFrozenTokensIf(strangers("frozen"), [0] * ROWS, [500] * ROWS, fixed("freeze")))
+    found[f"AssetToken: batchSetFrozenTokensIf of {ROWS} accounts, a row"] = frozen // ROWS
+    rules, later = place.create("ComplianceRegistry").functions, place.now() + HOUR
+    given: list[Any] = [(fixed(f"investor {row}"), SPAIN, 2, later, []) for row in range(ROWS)]
+    known = place.gas(rules.batchSetIdentity(given, fixed("identities")))
+    return found | {f"ComplianceRegistry: batchSetIdentity of {ROWS} new investors, a row": known // ROWS}
+
+
 def settled(place: Place, currency: Contract) -> int:
     """A trade between two holders of both things, brought by a stranger."""
     token, settlement = place.create("AssetToken"), place.create("Settlement")
@@ -305,6 +334,6 @@ def settled(place: Place, currency: Contract) -> int:
 def measured(place: Place) -> dict[str, int]:
     """Every figure, by the words of the README."""
     found = sizes(place)
-    for part in (plain, free_units, ruled_units, past_units, deeds, governance, utility, records, payments):
+    for part in (plain, free_units, ruled_units, past_units, deeds, governance, utility, records, payments, rows):
         found |= {f"{what}, gas": used for what, used in part(place).items()}
     return found
