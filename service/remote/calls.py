@@ -103,6 +103,9 @@ class Request:
     authorized: bool
     query: dict[str, Any] = field(default_factory=dict)
     body: Any = None
+    file: bytes | None = field(default=None, repr=False)  # a body that goes as it is, in place of `body`
+    media_type: str = "application/json"  # of what is sent
+    accept: str = "application/json"
 
 
 def read_calls(document: dict[str, Any]) -> dict[str, Call]:

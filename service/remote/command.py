@@ -5,14 +5,13 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from service.remote.calls import Call, Request, Unusable, fill, meant, plain, read_calls
+from service.remote.calls import Call, Request, Unusable, fill, meant, read_calls
+from service.remote.following import ended, goes_on, watch
 from service.remote.shown import note, print_calls, print_fields, print_json, print_problem, show
-from service.remote.wire import VISIBLE, Answer, Deployment, Refusal, follow
+from service.remote.wire import VISIBLE, Deployment, Refusal
 
 INTERRUPTED = 130
 
@@ -63,7 +62,7 @@ def run(asked: Asked, out: Console, err: Console) -> int:
     if request.authorized and deployment.api_key is None:
         raise Unusable("set MUNIMENT_API_KEY to a key made by `muniment keys create`")
     try:
-        return (_write if call.takes_key else _read)(deployment, request, asked, out, err)
+        return (write if call.takes_key else _read)(deployment, request, asked, out, err)
     except Refusal as refusal:
         if asked.as_json:
             print_json(refusal.problem)
@@ -71,11 +70,20 @@ def run(asked: Asked, out: Console, err: Console) -> int:
         return 1
 
 
+def check_key(key: str | None) -> None:
+    """Make sure that a key which was given can be one.
+
+    Raises:
+        Unusable: it can't.
+    """
+    if key is not None and not (VISIBLE.fullmatch(key) and len(key) <= 128):
+        raise Unusable("--key is 1 to 128 visible ASCII characters")
+
+
 def _request(call: Call, asked: Asked) -> Request:
     if asked.key is not None and not call.takes_key:
         raise Unusable(f"{call.name} takes no --key: it changes nothing")
-    if asked.key is not None and not (VISIBLE.fullmatch(asked.key) and len(asked.key) <= 128):
-        raise Unusable("--key is 1 to 128 visible ASCII characters")
+    check_key(asked.key)
     limit = next((each for each in call.fields if each.name == "limit" and each.place == "query"), None)
     if asked.every_page and (limit is None or "cursor" not in [each.name for each in call.fields]):
         raise Unusable(f"{call.name} has no pages: leave out --all")
@@ -108,56 +116,35 @@ def _read(deployment: Deployment, request: Request, asked: Asked, out: Console, 
     return 0
 
 
-def _write(deployment: Deployment, request: Request, asked: Asked, out: Console, err: Console) -> int:
+def write(deployment: Deployment, request: Request, asked: Asked, out: Console, err: Console) -> int:
+    """Send a write, wait for the end of what it began, and show it; the exit code.
+
+    Raises:
+        Refusal: the API's problem.
+        Unusable: nobody answers, or the end is not known.
+    """
     key = asked.key or str(uuid.uuid4())
     if asked.key is None:
         note(err, f"idempotency key {key}")
-    goes_on = f"it may have been taken: repeat the call with --key {key}"
-    operation = None
+    more = f"it may have been taken: repeat the call with --key {key}"
+    begun = None
     try:
         answer = deployment.ask(request, key)
-        content, operation = answer.content, answer.operation
-        if operation is not None:
-            goes_on = (
-                f"the operation goes on: ask again by `muniment call read_operation operation_id={operation['id']}`, "
-                f"or repeat the call with --key {key}"
-            )
+        content, begun = answer.content, answer.operation
+        if begun is not None:
+            more = goes_on(begun, key)
             if asked.wait:
-                content = operation = _follow(deployment, answer, asked.timeout_s, err)
+                content = begun = watch(deployment, answer, asked.timeout_s, err)
     except KeyboardInterrupt:
-        note(err, f"interrupted; {goes_on}", "yellow")
+        note(err, f"interrupted; {more}", "yellow")
         return INTERRUPTED
     except Unusable as unusable:
-        raise Unusable(f"{unusable}; {goes_on}") from None
+        raise Unusable(f"{unusable}; {more}") from None
     except Refusal as refusal:
-        if operation is None:
+        if begun is None:
             raise
         # The write was accepted: it is only we who may no longer ask how it ends.
-        raise Unusable(f"{refusal}; {goes_on}") from None
+        raise Unusable(f"{refusal}; {more}") from None
     show(out, content, as_json=asked.as_json)
-    return 0 if operation is None else _ended(operation, asked, goes_on, err)
-
-
-def _ended(operation: dict[str, Any], asked: Asked, goes_on: str, err: Console) -> int:
-    """The exit code of an operation, with what is to be said of it."""
-    if operation["status"] == "failed":
-        print_problem(err, operation["problem"] or {"title": "The operation failed", "detail": "no reason is known"})
-        return 1
-    if operation["status"] == "pending":
-        if asked.wait:
-            raise Unusable(f"not final after {asked.timeout_s:g} s; {goes_on}")
-        note(err, goes_on)
-    return 0
-
-
-def _follow(deployment: Deployment, answer: Answer, timeout_s: float, err: Console) -> dict[str, Any]:
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
-        task = progress.add_task("", total=None)
-
-        def tell(operation: dict[str, Any]) -> None:
-            sent = operation.get("transaction") or {}
-            told = f"{operation['kind']} {operation['status']}: transaction {sent.get('status')}"
-            progress.update(task, description=plain(told))
-
-        return follow(deployment, answer, timeout_s=timeout_s, tell=tell)
+    waited_s = asked.timeout_s if asked.wait else None
+    return 0 if begun is None else ended(begun, waited_s=waited_s, more=more, err=err)

@@ -13,6 +13,9 @@ from rich.text import Text
 
 from service.remote.calls import UNTOLD, Call, plain, words
 
+FAULTS_SHOWN_MAX = 20
+"""Faulty rows of a batch; --json has more."""
+
 
 def _text(value: Any) -> str:
     return "-" if value is None else plain(words(value))
@@ -87,10 +90,18 @@ def print_problem(err: Console, problem: dict[str, Any]) -> None:
     """Why the API, or later the chain, refused; with the rule that forbids it."""
     note(err, f"muniment: {problem.get('title')}", "red")
     note(err, f"  {problem.get('detail')}", "red")
+    for each in [*problem.get("errors", ()), *problem.get("rows", ())][:FAULTS_SHOWN_MAX]:
+        if isinstance(each, dict) and ("row" in each or "rows" in each):
+            note(err, f"  {_place(each)}: {each.get('title') or each.get('pointer')}: {each.get('detail')}", "red")
     rule = problem.get("rule")
     if isinstance(rule, dict):
         told = ", ".join(f"{name} {words(value)}" for name, value in rule.items() if name not in {"name", "text"})
         note(err, f"  rule {rule.get('name')}: {rule.get('text')} ({told})", "red")
+
+
+def _place(fault: dict[str, Any]) -> str:
+    line = f" (line {fault['line']})" if "line" in fault else ""
+    return f"row {fault['row']}{line}" if "row" in fault else "rows {} to {} together".format(*fault["rows"])
 
 
 def print_calls(out: Console, calls: Iterable[Call]) -> None:

@@ -46,7 +46,7 @@ class Answer:
 
     @property
     def operation(self) -> dict[str, Any] | None:
-        """What goes on because of a write; None where the write is done."""
+        """What goes on because of a write, an operation or a batch; None where the write is done."""
         accepted = self.status == 202 and (self.location or "").startswith("/")
         return self.content if accepted and isinstance(self.content, dict) else None
 
@@ -101,14 +101,14 @@ class Deployment:
             Refusal: the API's problem.
             Unusable: nobody answers, or not as the API does.
         """
-        headers = {"Accept": "application/json", "User-Agent": "muniment"}
+        headers = {"Accept": asked.accept, "User-Agent": "muniment"}
         if asked.authorized and self.api_key is not None:
             headers["Authorization"] = f"Bearer {self.api_key}"
         if idempotency_key is not None:
             headers["Idempotency-Key"] = idempotency_key
-        data = None
-        if asked.body is not None:
-            data, headers["Content-Type"] = json.dumps(asked.body).encode(), "application/json"
+        data = json.dumps(asked.body).encode() if asked.file is None and asked.body is not None else asked.file
+        if data is not None:
+            headers["Content-Type"] = asked.media_type
         url = f"{self.url}{asked.path}" + (f"?{urllib.parse.urlencode(asked.query)}" if asked.query else "")
         # The address begins with http:// or https://, which was checked.
         request = urllib.request.Request(url, data, headers, method=asked.method)  # noqa: S310
@@ -116,8 +116,9 @@ class Deployment:
             try:
                 with urllib.request.build_opener(_NoRedirect).open(request, timeout=ANSWER_TIMEOUT_S) as response:
                     content = response.read()
-                    location = response.headers["Location"]
-                    return Answer(response.status, location, json.loads(content) if content else None)
+                    location, is_csv = response.headers["Location"], asked.accept == "text/csv"
+                    read = content.decode() if is_csv else json.loads(content) if content else None
+                    return Answer(response.status, location, read)
             except urllib.error.HTTPError as error:
                 with error:
                     raise _refusal(self.url, error.code, error.read()) from None
@@ -139,10 +140,15 @@ def _refusal(url: str, status: int, content: bytes) -> Exception:
     return Refusal(problem)
 
 
+def under_way(operation: dict[str, Any]) -> bool:
+    """Whether an operation or a batch is not final."""
+    return operation.get("status") == "pending" or operation.get("state") in ("pending", "running")
+
+
 def follow(
     deployment: Deployment, answer: Answer, *, timeout_s: float, tell: Callable[[dict[str, Any]], None]
 ) -> dict[str, Any]:
-    """The operation of an answer once it is final, or as it stands after a time.
+    """The operation or the batch of an answer once it is final, or as it stands after a time.
 
     Raises:
         Away: the API has been silent for a while.
@@ -152,7 +158,7 @@ def follow(
     assert answer.location is not None
     heard_s = start_s = time.monotonic()
     pause_s = POLL_FIRST_S
-    while operation["status"] == "pending" and (left_s := start_s + timeout_s - time.monotonic()) > 0:
+    while under_way(operation) and (left_s := start_s + timeout_s - time.monotonic()) > 0:
         tell(operation)
         time.sleep(min(pause_s, left_s))
         pause_s = min(pause_s * 1.3, POLL_LAST_S)

@@ -5,7 +5,7 @@ The row is written in the same DB transaction as the effect, so a key is spent w
 
 import hashlib
 from datetime import datetime
-from typing import Any
+from typing import Any, LiteralString
 from uuid import UUID
 
 import rfc8785
@@ -51,6 +51,15 @@ async def first_resource(db: Database, caller_id: UUID, key: str, print_: bytes)
         "SELECT fingerprint, resource FROM requests WHERE caller_id = %s AND key = %s", (caller_id, key)
     )
     return _same(key, print_, *rows[0]) if rows else None
+
+
+CLAIM: LiteralString = """INSERT INTO requests (caller_id, key, fingerprint, resource)
+    SELECT caller_id, key, fingerprint, resource FROM given ORDER BY caller_id, key
+    ON CONFLICT (caller_id, key) DO NOTHING RETURNING resource"""
+"""Spends the keys of a relation `given`, as a part of the statement that has their effects: those that were new.
+
+Sorted, so that two such statements wait for one another in one direction only.
+"""
 
 
 async def claim(session: AsyncSession, caller_id: UUID, key: str, print_: bytes, resource: str) -> bool:

@@ -1,6 +1,8 @@
 """Limits that hold before any handler runs."""
 
 import json
+import re
+from collections.abc import Sequence
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -8,21 +10,27 @@ from service.web.problems import MEDIA_TYPE, BodyTooLarge
 
 
 class BodyLimit:
-    """ASGI middleware that refuses a body over `bytes_max`, announced or streamed, without keeping it."""
+    """ASGI middleware that refuses a body over `bytes_max`, announced or streamed, without keeping it.
 
-    def __init__(self, app: ASGIApp, *, bytes_max: int) -> None:
+    Args:
+        larger: limits, in bytes, of paths whose bodies may be larger.
+    """
+
+    def __init__(self, app: ASGIApp, *, bytes_max: int, larger: Sequence[tuple[re.Pattern[str], int]] = ()) -> None:
         self._app = app
         self._bytes_max = bytes_max
+        self._larger = larger
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        body = await self._collect(receive)
+        bytes_max = max([self._bytes_max, *(most for path, most in self._larger if path.fullmatch(scope["path"]))])
+        body = await self._collect(receive, bytes_max)
         if body is None:
             return
-        if len(body) > self._bytes_max:
-            await self._refuse(scope, send)
+        if len(body) > bytes_max:
+            await self._refuse(scope, send, bytes_max)
             return
         replayed = iter([{"type": "http.request", "body": body, "more_body": False}])
 
@@ -31,10 +39,10 @@ class BodyLimit:
 
         await self._app(scope, replay, send)
 
-    async def _collect(self, receive: Receive) -> bytes | None:
+    async def _collect(self, receive: Receive, bytes_max: int) -> bytes | None:
         """The body, or enough of it to know that it is too large; None when the caller went away."""
         chunks, size, more = [], 0, True
-        while more and size <= self._bytes_max:
+        while more and size <= bytes_max:
             message = await receive()
             if message["type"] != "http.request":
                 return None
@@ -43,8 +51,8 @@ class BodyLimit:
             more = message.get("more_body", False)
         return b"".join(chunks)
 
-    async def _refuse(self, scope: Scope, send: Send) -> None:
-        problem = BodyTooLarge(f"the body may have {self._bytes_max} bytes at most; send less in one request")
+    async def _refuse(self, scope: Scope, send: Send, bytes_max: int) -> None:
+        problem = BodyTooLarge(f"the body may have {bytes_max} bytes at most; send less in one request")
         body = json.dumps({**problem.body(), "instance": scope["path"]}).encode()
         headers = [(b"content-type", MEDIA_TYPE.encode()), (b"connection", b"close")]
         await send({"type": "http.response.start", "status": problem.status, "headers": headers})

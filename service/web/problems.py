@@ -134,7 +134,7 @@ def _unrouted(request: Request, error: HTTPException) -> Problem:
 
 
 def _invalid_request(errors: Sequence[Any]) -> InvalidRequest:
-    found = [{"pointer": _pointer(error), "detail": _sentence(error)} for error in errors[:ERRORS_MAX]]
+    found = [{"pointer": _pointer(error), "detail": sentence(error)} for error in errors[:ERRORS_MAX]]
     told = "; ".join(f"{each['pointer']}: {each['detail']}" for each in found)
     more = f"; and {len(errors) - ERRORS_MAX} more" if len(errors) > ERRORS_MAX else ""
     return InvalidRequest(told + more, errors=found)
@@ -151,7 +151,8 @@ def _pointer(error: dict[str, Any]) -> str:
     return "/".join(["#", *steps])
 
 
-def _sentence(error: dict[str, Any]) -> str:
+def sentence(error: Mapping[str, Any]) -> str:
+    """What is wrong, of one of pydantic's errors; never with what was given."""
     # Never the input itself: it may be sensitive, and it may be long.
     if error["type"] == "extra_forbidden":
         return "this field is unknown: remove it, or check its spelling"

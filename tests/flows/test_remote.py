@@ -213,8 +213,10 @@ def body_example(document: dict[str, Any], call: Call) -> dict[str, Any]:
     if not call.has_body:
         return {}
     asked = document["paths"][call.path][call.method.lower()]["requestBody"]
-    order = asked["content"]["application/json"]["schema"]["$ref"].rsplit("/", 1)[1]
-    example: dict[str, Any] = document["components"]["schemas"][order]["example"]
+    schema = asked["content"]["application/json"]["schema"]
+    if "$ref" in schema:
+        schema = document["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]]
+    example: dict[str, Any] = schema["example"]
     return example
 
 

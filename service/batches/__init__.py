@@ -1,0 +1,1 @@
+"""Batches: many rows of one kind, packed into few transactions, each exactly once."""
