@@ -10,10 +10,20 @@ import re
 import secrets
 import zlib
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from pydantic import SecretStr
 
 ENVIRONMENTS = ("live", "test")
+
+
+class Scope(StrEnum):
+    """What a key may do."""
+
+    ISSUE = "issue"  # all that an issuer does with its assets, tokens and contracts
+    TRANSACTIONS = "transactions"  # see how the issuer's transactions and its signer stand, and act on them
+    METRICS = "metrics"  # read the deployment's metrics
+
 
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _FORM = re.compile(r"(munsk_(?:live|test)_([0-9A-Za-z]{11})[0-9A-Za-z]{43})([0-9A-Za-z]{6})")

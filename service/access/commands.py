@@ -1,5 +1,6 @@
 """Making issuers, callers and keys: operators do this with the `muniment` command."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from pydantic import SecretStr
@@ -8,6 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.access import apikeys
+from service.access.apikeys import Scope
 from service.access.tables import ApiKeyRow, CallerRow, IssuerRow
 from service.db import new_id
 
@@ -28,9 +30,18 @@ async def create_issuer(session: AsyncSession, *, name: str, signer: bytes) -> b
 
 
 async def create_key(
-    session: AsyncSession, *, issuer: str, caller: str, environment: str, pepper: SecretStr
+    session: AsyncSession,
+    *,
+    issuer: str,
+    caller: str,
+    environment: str,
+    pepper: SecretStr,
+    scopes: Sequence[Scope] = (Scope.ISSUE,),
 ) -> apikeys.ApiKey:
     """Make a key for a caller of an issuer; the caller is made when it is new.
+
+    Args:
+        scopes: what the key may do.
 
     Raises:
         UnknownIssuer: no issuer of this name.
@@ -40,7 +51,8 @@ async def create_key(
         raise UnknownIssuer(f"there is no issuer {issuer!r}: create it with `muniment issuers create`")
     key = apikeys.make(environment)
     caller_id = await _caller(session, issuer_id, caller)
-    session.add(ApiKeyRow(id=key.id, caller_id=caller_id, secret_hmac=key.hashed(pepper)))
+    stored = {"secret_hmac": key.hashed(pepper), "scopes": sorted({*scopes})}
+    session.add(ApiKeyRow(id=key.id, caller_id=caller_id, **stored))
     return key
 
 

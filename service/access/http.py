@@ -1,14 +1,15 @@
-"""Bearer authentication of a request."""
+"""Bearer authentication of a request, and what its key may do."""
 
 import hmac
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from service.access import apikeys, queries
-from service.access.queries import Caller
-from service.db import Database
+from service.access import apikeys
+from service.access.apikeys import Scope
+from service.access.queries import Caller, StoredKeys
 from service.errors import Problem
 from service.settings import Settings
 
@@ -23,6 +24,16 @@ class Unauthorized(Problem):
     slug, title, status = "unauthorized", "A valid API key is required", 401
 
 
+class ScopeMissing(Problem):
+    """The API key is good, but not for this: `scope` says what it lacks."""
+
+    slug, title, status = "scope-missing", "The API key lacks the scope", 403
+
+
+REFUSED: tuple[type[Problem], ...] = (Unauthorized, ScopeMissing)
+"""Problems of every route that asks for a key."""
+
+
 async def authenticate(
     request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 ) -> Caller:
@@ -35,9 +46,9 @@ async def authenticate(
     key = apikeys.parse(given.credentials) if given else None
     if key is None:
         raise refusal
-    db: Database = request.app.state.db
+    keys: StoredKeys = request.app.state.keys
     settings: Settings = request.app.state.settings
-    stored = await queries.stored_key(db, key.id)
+    stored = await keys.ask(key.id)
     # An unknown id costs the same hash as a known one, so that time does not tell them apart.
     hashed = key.hashed(settings.api_key_pepper)
     if stored is None or not hmac.compare_digest(hashed, stored.secret_hmac) or not stored.usable:
@@ -45,4 +56,22 @@ async def authenticate(
     return stored.caller
 
 
-Authenticated = Annotated[Caller, Depends(authenticate)]
+def require(scope: Scope) -> Callable[[Caller], Awaitable[Caller]]:
+    """A dependency: the caller, whose key must have this scope."""
+
+    async def scoped(caller: Annotated[Caller, Depends(authenticate)]) -> Caller:
+        if scope not in caller.scopes:
+            raise ScopeMissing(f"make a key for it: `muniment keys create --scope {scope}`", scope=scope)
+        return caller
+
+    return scoped
+
+
+Authenticated = Annotated[Caller, Depends(require(Scope.ISSUE))]
+"""Whoever may do what issuers do."""
+
+Operating = Annotated[Caller, Depends(require(Scope.TRANSACTIONS))]
+"""Whoever may see and steer the issuer's transactions."""
+
+Scraping = Annotated[Caller, Depends(require(Scope.METRICS))]
+"""Whoever may read the metrics."""

@@ -1,9 +1,11 @@
 """Who a key belongs to."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from service.db import Database
+from service.chain.together import Together
+from service.db import UNAVAILABLE, Database
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +15,7 @@ class Caller:
     id: UUID
     issuer_id: UUID
     signer: bytes
+    scopes: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,15 +27,38 @@ class StoredKey:
     usable: bool
 
 
-async def stored_key(db: Database, key_id: str) -> StoredKey | None:
-    """Look a key up by its public id."""
-    rows = await db.fetch(
-        """SELECT c.id, i.id, i.signer, k.secret_hmac, k.revoked_at IS NULL
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """A tenant, and the signer that sends for it."""
+
+    id: UUID
+    name: str
+    signer: bytes
+
+
+async def issuers(db: Database) -> list[Issuer]:
+    """Every issuer, by name."""
+    return [Issuer(*row) for row in await db.fetch("SELECT id, name, signer FROM issuers ORDER BY name", ())]
+
+
+StoredKeys = Together[str, StoredKey | None]
+"""Looks keys up by their public ids, all that are asked for at once in one query."""
+
+
+def stored_keys(db: Database) -> StoredKeys:
+    """The way to the keys of a database. A look-up begins after it was asked for, so a revoked key is out at once."""
+
+    async def find(ids: Sequence[str]) -> list[StoredKey | None]:
+        rows = await db.fetch(
+            """SELECT k.id, c.id, i.id, i.signer, k.scopes, k.secret_hmac, k.revoked_at IS NULL
                FROM api_keys k JOIN callers c ON c.id = k.caller_id JOIN issuers i ON i.id = c.issuer_id
-               WHERE k.id = %s""",
-        (key_id,),
-    )
-    if not rows:
-        return None
-    caller_id, issuer_id, signer, secret_hmac, usable = rows[0]
-    return StoredKey(Caller(caller_id, issuer_id, signer), secret_hmac, usable)
+               WHERE k.id = ANY(%s)""",
+            (list(set(ids)),),
+        )
+        found = {
+            key_id: StoredKey(Caller(caller_id, issuer_id, signer, frozenset(scopes)), secret_hmac, usable)
+            for key_id, caller_id, issuer_id, signer, scopes, secret_hmac, usable in rows
+        }
+        return [found.get(key_id) for key_id in ids]
+
+    return Together(find, of_all=UNAVAILABLE, lists_max=2)

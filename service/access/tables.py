@@ -3,7 +3,8 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, UniqueConstraint, func
+from sqlalchemy import ForeignKey, String, UniqueConstraint, func
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.db import Base
@@ -33,12 +34,13 @@ class CallerRow(Base):
 
 
 class ApiKeyRow(Base):
-    """A bearer key: its public id and a keyed hash, never the key."""
+    """A bearer key: its public id and a keyed hash, never the key. `scopes` is what it may do."""
 
     __tablename__ = "api_keys"
 
     id: Mapped[str] = mapped_column(primary_key=True)
     caller_id: Mapped[UUID] = mapped_column(ForeignKey(CallerRow.id))
     secret_hmac: Mapped[bytes]
+    scopes: Mapped[list[str]] = mapped_column(ARRAY(String), server_default="{issue}")
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     revoked_at: Mapped[datetime | None]

@@ -40,19 +40,26 @@ class Estates:
     prepared_id: str
     account: str
     other_token_id: str
+    transaction_id: str
+    batch_id: str
 
     @property
     def first(self) -> dict[str, str]:
         """Path parameters that name what the first issuer has."""
         named = {"asset_id": self.asset_id, "token_id": self.token_id, "operation_id": self.operation_id}
-        accounts = dict.fromkeys(("address", "account", "wallet"), self.account)
-        return {**SAME, **named, **accounts, "prepared_id": self.prepared_id}
+        accounts = dict.fromkeys(("address", "account", "wallet", "signer"), self.account)
+        named |= {"prepared_id": self.prepared_id, "transaction_id": self.transaction_id, "batch_id": self.batch_id}
+        return {**SAME, **named, **accounts}
 
     @property
     def nothing(self) -> dict[str, str]:
         """Path parameters that name nothing."""
-        named = dict.fromkeys(("asset_id", "token_id", "operation_id", "prepared_id"), UNKNOWN_ID)
-        return {**SAME, **named, **dict.fromkeys(("address", "account", "wallet"), UNKNOWN_ACCOUNT)}
+        ids = ("asset_id", "token_id", "operation_id", "prepared_id", "transaction_id", "batch_id")
+        return {
+            **SAME,
+            **dict.fromkeys(ids, UNKNOWN_ID),
+            **dict.fromkeys(("address", "account", "wallet", "signer"), UNKNOWN_ACCOUNT),
+        }
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -71,7 +78,11 @@ async def estates(shared: World) -> AsyncIterator[Estates]:
     other_token_id = await shared.token()
     shared.key = first_key
     ids = (token["asset_id"], token_id, minted.json()["id"], prepared.json()["id"])
-    yield Estates(shared, key, *ids, account, other_token_id)
+    transactions = (await shared.get("/v1/transactions", status="confirmed")).json()["data"]
+    (sent,) = (each["id"] for each in transactions if (each["operation"] or {}).get("id") == ids[2])
+    batch = await shared.post(f"/v1/tokens/{token_id}/batches/mint", {"rows": [{"to": account, "amount": "1"}]})
+    await shared.finish()
+    yield Estates(shared, key, *ids, account, other_token_id, sent, batch.json()["id"])
 
 
 def bodies(world: World, name: str, named: dict[str, str]) -> dict[str, Any]:
@@ -81,7 +92,9 @@ def bodies(world: World, name: str, named: dict[str, str]) -> dict[str, Any]:
         each for methods in document["paths"].values() for each in methods.values() if each["operationId"] == name
     )
     schema = operation["requestBody"]["content"]["application/json"]["schema"]
-    example = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]["example"]
+    if "$ref" in schema:
+        schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    example = schema["example"]
     return {**example, **({"asset_id": named["asset_id"]} if "asset_id" in example else {})}
 
 
@@ -91,6 +104,9 @@ SLUGS = {
     "operation_id": "operation-not-found",
     "governor_id": "governor-not-found",
     "prepared_id": "prepared-not-found",
+    "transaction_id": "transaction-not-found",
+    "batch_id": "batch-not-found",
+    "signer": "signer-not-found",
     "investor": "contract-missing",
     "wallet": "contract-missing",
     "scheduled_id": "scheduled-not-found",

@@ -45,7 +45,7 @@ def test_an_interrupted_demo_leaves_no_process_and_no_folder(place: Path, number
 
 
 def test_even_a_killed_demo_leaves_no_process_and_no_folder(place: Path) -> None:
-    demo, _ = _demo_at("A third investor", place)
+    demo, _ = _demo_at("dispatcher run after", place)
     demo.kill()
     demo.wait()
     local.wait_for(lambda: None if _left(place) else True, what="the end of all processes", timeout_s=30)

@@ -310,4 +310,4 @@ async def test_a_holders_transaction_whose_nonce_is_spent_otherwise_has_failed_f
     await world.finish()
     done = await world.operation(accepted["id"])
     assert (done["status"], done["transaction"]["status"]) == ("failed", "displaced")
-    assert done["problem"]["type"] == "/problems/nonce-spent-elsewhere"
+    assert done["problem"]["type"].removeprefix("/problems/") == "nonce-spent-elsewhere"

@@ -1,0 +1,5 @@
+"""The `muniment` command."""
+
+from service.cli.command import app, main
+
+__all__ = ["app", "main"]
