@@ -8,6 +8,8 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from service import status
+from service.access.queries import stored_keys
+from service.batches import routes as batches
 from service.chain.reader import open_chain
 from service.compliance import routes as compliance
 from service.db import Database
@@ -15,6 +17,8 @@ from service.deployments import routes as deployments
 from service.governance import routes as governance
 from service.operations import routes as operations
 from service.operations.submit import Ledger
+from service.operators import metrics
+from service.operators import routes as operators
 from service.refusals import BY_REVERT
 from service.settings import Settings
 from service.tokens import act_routes, facts_routes, ownership, routes
@@ -41,7 +45,7 @@ def create_app(settings: Settings) -> FastAPI:
         db = Database(settings.database_url, role="muniment_api", connections_max=settings.api_connections_max)
         chain = open_chain(settings, timeout_max_s=SIMULATION_TIMEOUT_S)
         await db.open()
-        app.state.db, app.state.settings = db, settings
+        app.state.db, app.state.settings, app.state.keys = db, settings, stored_keys(db)
         app.state.ledger = Ledger(db, chain, settings.factory, settings.key_encryption_key, BY_REVERT)
         try:
             yield
@@ -59,10 +63,11 @@ def create_app(settings: Settings) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
     )
     problems.install(app)
-    app.add_middleware(BodyLimit, bytes_max=settings.body_bytes_max)
-    slices = (deployments, routes, act_routes, ownership, facts_routes, compliance, governance, operations)
-    for router in (status.router, *(each.router for each in slices)):
+    app.add_middleware(BodyLimit, bytes_max=settings.body_bytes_max, larger=batches.BODY_LIMITS)
+    slices = (deployments, routes, act_routes, ownership, facts_routes, compliance, governance, batches, operations)
+    for router in (status.router, operators.router, *(each.router for each in slices)):
         app.include_router(router, prefix="/v1")
+    app.include_router(metrics.router)
     app.include_router(catalogue.router)
     catalogue.describe(app)
     return app

@@ -162,13 +162,18 @@ class Database:
             yield connection
         finally:
             try:
+                # After a ROLLBACK psycopg forgets what it has prepared, and every query would be planned anew.
                 with suppress(psycopg.Error):
-                    await connection.rollback()
+                    await connection.commit()
             finally:
                 await self._reads.putconn(connection)
 
     async def fetch(self, query: LiteralString, parameters: Sequence[Any]) -> list[TupleRow]:
-        """The rows of one SELECT that needs no DB transaction around it: two round trips less than `read`."""
+        """The rows of one statement that needs no DB transaction around it: two round trips less than `read`.
+
+        One that writes is committed when it has answered. It must be one that may be said twice: where the connection
+        is cut before the answer comes, it is.
+        """
         for _ in range(self._tries):
             connection = await self._reads.getconn()
             try:

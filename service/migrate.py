@@ -14,8 +14,10 @@ import service.journal
 import service.keys.managed
 import service.mirror.tables
 import service.operations.tables
+import service.operators.tables
 import service.tokens.tables
 import service.transactions.tables
+import service.transactions.totals
 import service.web.idempotency
 import service.workers  # noqa: F401
 from service.db import CONNECT_TIMEOUT_S, Base

@@ -5,7 +5,7 @@ from typing import Literal
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
-from service.access.http import Authenticated, Unauthorized
+from service.access.http import REFUSED, Authenticated
 from service.db import Database
 from service.mirror import queries as mirror
 from service.settings import Settings
@@ -50,7 +50,7 @@ class StatusView(BaseModel):
     transactions: TransactionsView
 
 
-@router.get("/status", responses=documented(Unauthorized))
+@router.get("/status", responses=documented(*REFUSED))
 async def read_status(request: Request, caller: Authenticated) -> StatusView:
     """Tip, lag, finality, and what waits to be sent. Answers also when the node does not."""
     del caller

@@ -36,20 +36,29 @@ class RoleCall:
 async def send_role_call(
     ledger: Ledger, request: Request, read: Callable[[ReadConnection], Awaitable[RoleCall]]
 ) -> Operation:
-    """Submit the call that `read` makes of one database state.
+    """As `send_call`, for the call that `read` makes of one database state."""
+
+    async def find() -> RoleCall:
+        async with ledger.db.read() as connection:
+            return await read(connection)
+
+    return await send_call(ledger, request, find)
+
+
+async def send_call(ledger: Ledger, request: Request, find: Callable[[], Awaitable[RoleCall]]) -> Operation:
+    """Submit the call that `find` answers.
 
     Where the signer's role acts after a delay, the operation schedules the call instead, and its kind ends with
     `.schedule`: execute it with POST /v1/scheduled/{id}/execute once the delay has passed.
 
     Raises:
-        Problem: what `read` raises, or the contract's refusal.
+        Problem: what `find` raises, or the contract's refusal.
 
     Source: OpenZeppelin 5.7, AccessManager.
     """
 
     async def make() -> Operation:
-        async with ledger.db.read() as connection:
-            call = await read(connection)
+        call = await find()
         try:
             return await send(ledger, request, _direct(request, call))
         except NotScheduled:

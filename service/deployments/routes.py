@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Response
 from fastapi import Path as PathParameter
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from service.access.http import Authenticated, Unauthorized
+from service.access.http import REFUSED, Authenticated
 from service.addresses import Address
 from service.chain import times
 from service.deployments import commands, problems, queries
@@ -81,7 +81,7 @@ async def deploy_contract(order: ContractOrder, ask: AskingDep, ledger: LedgerDe
     return accepted(await commands.deploy_contract(ledger, ask(order), order), response)
 
 
-@router.get("/contracts", tags=["contracts"], responses=documented(Unauthorized))
+@router.get("/contracts", tags=["contracts"], responses=documented(*REFUSED))
 async def list_contracts(caller: Authenticated, db: Db) -> list[DeploymentView]:
     """The issuer's contracts besides its tokens: a handful, newest first."""
     async with db.read() as connection:

@@ -9,12 +9,12 @@ from fastapi import APIRouter, Response
 from fastapi import Path as PathParameter
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictStr, WithJsonSchema, create_model
 
-from service.access.http import Authenticated, Unauthorized
+from service.access.http import REFUSED, Authenticated
 from service.addresses import Address
 from service.amounts import parse_amount
 from service.db import ReadConnection
 from service.deployments import problems as deployments
-from service.deployments.calls import RoleCall, send_role_call
+from service.deployments.calls import RoleCall, send_call
 from service.errors import Problem
 from service.operations.http import CALL, AskingDep, LedgerDep, accepted
 from service.operations.submit import NonceTaken
@@ -23,7 +23,7 @@ from service.tokens import acting, problems, queries
 from service.tokens.acting import HolderCall, holder_call
 from service.tokens.controls import ALICE, BOB, CONTROLS, Control, ControlOrder
 from service.tokens.moves import MOVES, Move, MoveOrder
-from service.tokens.queries import Prepared, standing_token, target_of
+from service.tokens.queries import Prepared, standing_target, standing_token, target_of
 from service.web.bodies import StrictJsonRoute
 from service.web.catalogue import documented
 from service.web.http import Db
@@ -116,12 +116,13 @@ def _control(control: Control) -> Any:
     ) -> OperationView:
         request = ask(order)
 
-        async def read(connection: ReadConnection) -> RoleCall:
-            issuer_id = request.caller.issuer_id
-            token, _ = await standing_token(connection, issuer_id=issuer_id, id=token_id, kinds=control.token_kinds)
-            return RoleCall(control.kind, target_of(token), order.function, order.arguments(deed))
+        async def find() -> RoleCall:
+            target = await standing_target(
+                ledger.db, issuer_id=request.caller.issuer_id, id=token_id, kinds=control.token_kinds
+            )
+            return RoleCall(control.kind, target, order.function, order.arguments(deed))
 
-        return accepted(await send_role_call(ledger, request, read), response)
+        return accepted(await send_call(ledger, request, find), response)
 
     return _endpoint(ask_contract, control.path, control.order, control.name, control.summary)
 
@@ -234,7 +235,7 @@ def _add_routes() -> None:
 _add_routes()
 
 
-@router.get("/prepared/{prepared_id}", tags=["prepared"], responses=documented(Unauthorized, problems.PreparedNotFound))
+@router.get("/prepared/{prepared_id}", tags=["prepared"], responses=documented(*REFUSED, problems.PreparedNotFound))
 async def read_prepared(prepared_id: UUID, caller: Authenticated, db: Db) -> PreparedView:
     """What a holder was given to sign, and what became of it."""
     async with db.read() as connection:

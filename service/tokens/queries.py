@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from service.db import ReadConnection
+from service.db import Database, ReadConnection
 from service.deployments.queries import Target
 from service.mirror import queries as mirror
 from service.mirror.queries import Contract, Label
@@ -84,6 +84,12 @@ class Prepared:
     created_at: datetime
 
 
+FINAL_TOKENS_MAX = 10_000
+"""Tokens that a process remembers as standing in a final block; it then forgets all and begins again."""
+
+_final_tokens: dict[tuple[UUID, UUID], Token] = {}  # by issuer and id
+
+
 async def _rows(connection: ReadConnection, query: str, **parameters: Any) -> list[tuple[Any, ...]]:
     cursor = await connection.execute(query, parameters)
     return await cursor.fetchall()
@@ -139,6 +145,18 @@ async def account(connection: ReadConnection, *, issuer_id: UUID, address: bytes
     if not rows:
         raise AccountNotFound("no such account: register it with POST /v1/accounts")
     return Account(*rows[0])
+
+
+async def managed_of(connection: ReadConnection, *, issuer_id: UUID, addresses: Sequence[bytes]) -> dict[bytes, bool]:
+    """Whether each of these accounts is managed; those that the issuer has not registered are left out."""
+    rows = await _rows(
+        connection,
+        """SELECT address, managed FROM accounts
+        WHERE issuer_id = %(issuer_id)s AND address = ANY(%(addresses)s)""",
+        issuer_id=issuer_id,
+        addresses=list(addresses),
+    )
+    return dict(rows)
 
 
 async def accounts_page(
@@ -221,12 +239,36 @@ async def standing_token(
         TokenNotDeployed: its contract is not on the chain yet.
     """
     found = await token(connection, issuer_id=issuer_id, id=id)
-    if kinds is not None and found.kind not in kinds:
-        needed = " and ".join(sorted(kinds))
-        raise WrongTokenKind(f"this is a {found.kind} token, and only {needed} tokens do this", kind=found.kind)
+    if kinds is not None:
+        _refuse_other_kinds(found, kinds)
     label = await mirror.label(connection, chain_id=found.chain_id, at_block=None)
     await contract_of(connection, found, label)
     return found, label
+
+
+async def standing_target(db: Database, *, issuer_id: UUID, id: UUID, kinds: frozenset[str]) -> Target:
+    """One token of an issuer that is on the chain, as a target of calls. Raises as `standing_token`.
+
+    Where its contract stands in a final block, that is so for ever, and is asked once in the life of a process.
+    """
+    token = _final_tokens.get((issuer_id, id))
+    if token is None:
+        async with db.read() as connection:
+            token, label = await standing_token(connection, issuer_id=issuer_id, id=id, kinds=kinds)
+            contract = await contract_of(connection, token, label)
+            final = (await mirror.status(connection, chain_id=token.chain_id)).final
+        if final is not None and contract.deployed_block <= final:
+            if len(_final_tokens) >= FINAL_TOKENS_MAX:
+                _final_tokens.clear()
+            _final_tokens[issuer_id, id] = token
+    _refuse_other_kinds(token, kinds)
+    return target_of(token)
+
+
+def _refuse_other_kinds(token: Token, kinds: frozenset[str]) -> None:
+    if token.kind not in kinds:
+        needed = " and ".join(sorted(kinds))
+        raise WrongTokenKind(f"this is a {token.kind} token, and only {needed} tokens do this", kind=token.kind)
 
 
 async def contract_of(connection: ReadConnection, token: Token, label: Label) -> Contract:

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Response
 
-from service.access.http import Authenticated, Unauthorized
+from service.access.http import REFUSED, Authenticated
 from service.deployments.problems import ContractMissing, ContractNotDeployed, SignerLacksRole
 from service.operations.http import CALL, WRITE, AskingDep, LedgerDep, accepted
 from service.operations.views import OperationView
@@ -27,7 +27,7 @@ async def register_asset(order: AssetOrder, ask: AskingDep, ledger: LedgerDep, r
     return AssetView.model_validate(asset)
 
 
-@router.get("/assets/{asset_id}", tags=["assets"], responses=documented(Unauthorized, problems.AssetNotFound))
+@router.get("/assets/{asset_id}", tags=["assets"], responses=documented(*REFUSED, problems.AssetNotFound))
 async def read_asset(asset_id: UUID, caller: Authenticated, db: Db) -> AssetView:
     """One asset."""
     async with db.read() as connection:
@@ -35,7 +35,7 @@ async def read_asset(asset_id: UUID, caller: Authenticated, db: Db) -> AssetView
     return AssetView.model_validate(found)
 
 
-@router.get("/assets", tags=["assets"], responses=documented(Unauthorized, BadCursor))
+@router.get("/assets", tags=["assets"], responses=documented(*REFUSED, BadCursor))
 async def list_assets(
     caller: Authenticated, db: Db, cursor: CursorParameter = None, limit: Limit = 50
 ) -> Page[AssetView]:
@@ -56,7 +56,7 @@ async def register_account(order: AccountOrder, ask: AskingDep, ledger: LedgerDe
     return account
 
 
-@router.get("/accounts/{address}", tags=["accounts"], responses=documented(Unauthorized, problems.AccountNotFound))
+@router.get("/accounts/{address}", tags=["accounts"], responses=documented(*REFUSED, problems.AccountNotFound))
 async def read_account(address: AddressInPath, caller: Authenticated, db: Db) -> AccountView:
     """One account."""
     async with db.read() as connection:
@@ -64,7 +64,7 @@ async def read_account(address: AddressInPath, caller: Authenticated, db: Db) ->
     return AccountView.model_validate(found)
 
 
-@router.get("/accounts", tags=["accounts"], responses=documented(Unauthorized, BadCursor))
+@router.get("/accounts", tags=["accounts"], responses=documented(*REFUSED, BadCursor))
 async def list_accounts(
     caller: Authenticated, db: Db, cursor: CursorParameter = None, limit: Limit = 50
 ) -> Page[AccountView]:

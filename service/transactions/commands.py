@@ -202,7 +202,8 @@ async def approve(session: AsyncSession, id: UUID, *, by: str, caller_id: UUID |
         text(
             """UPDATE transactions SET approved_at = coalesce(approved_at, now()),
                 approved_by = coalesce(approved_by, :by), retry_at = NULL
-            WHERE id = :id AND status = 'queued' AND (CAST(:caller_id AS uuid) IS NULL OR caller_id <> :caller_id)
+            WHERE id = :id AND status = 'queued'
+              AND (CAST(:caller_id AS uuid) IS NULL OR caller_id IS DISTINCT FROM CAST(:caller_id AS uuid))
             RETURNING id"""
         ),
         {"id": id, "by": by, "caller_id": caller_id},

@@ -363,8 +363,8 @@ async def store_starved(session: AsyncSession, blocks: Sequence[bytes], executed
                 waits_for_nonce = NULL, last_error = :starved
             FROM attempts a
             WHERE a.hash = t.transaction_hash AND t.status = 'mined' AND NOT t.succeeded AND t.origin = 'wish'
-              AND t.told IS NULL AND t.block_hash = ANY(:blocks) AND t.cancel_asked_at IS NULL AND NOT t.id = ANY(:executed)
-              AND t.gas_used * 20 >= a.gas_limit * 19
+              AND t.told IS NULL AND t.block_hash = ANY(:blocks) AND t.cancel_asked_at IS NULL
+              AND NOT t.id = ANY(:executed) AND t.gas_used * 20 >= a.gas_limit * 19
               AND (SELECT count(DISTINCT nonce) FROM attempts b WHERE b.transaction_id = t.id) < :tries_max
             RETURNING t.id"""
         ),

@@ -102,10 +102,12 @@ async def watch(means: Means) -> set[Lane]:
     states = await means.chain.accounts(addresses, final_number=-1)
     seen = dict(zip(addresses, states, strict=True))
     async with means.db.transaction() as session:
-        low = await standing.store_seen(session, chain_id, seen, balance_low_wei=means.limits.balance_low_wei)
+        alerts = await standing.store_seen(session, chain_id, seen, balance_low_wei=means.limits.balance_low_wei)
         ours = await standing.next_nonces(session, chain_id, means.guard.signers.addresses)
-    for address in low:
-        logger().error("balance_low", signer=checksum(address), balance_wei=str(seen[address].balance_wei))
+    for address, alert in alerts.items():
+        logger().error(
+            "signer_alert", signer=checksum(address), alert=alert, balance_wei=str(seen[address].balance_wei)
+        )
     return {Lane(chain_id, address) for address, nonce in ours.items() if nonce > seen[address].next_nonce}
 
 

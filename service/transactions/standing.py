@@ -30,6 +30,7 @@ class Alert(StrEnum):
     """What an operator should act on before it halts a signer."""
 
     BALANCE_LOW = "balance-low"
+    FEE_CAP = "fee-cap"  # a transaction of it is stuck, and the cap allows no better offer
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,22 +97,27 @@ async def count_foreign(session: AsyncSession, chain_id: int, address: bytes, co
 
 async def store_seen(
     session: AsyncSession, chain_id: int, seen: Mapping[bytes, AccountState], *, balance_low_wei: int
-) -> list[bytes]:
-    """Note what the chain says of signers; those whose ether has just become low."""
+) -> dict[bytes, str]:
+    """Note what the chain says of signers, and what their operators should know; those of which it is news."""
     rows = await session.execute(
         text(
             """INSERT INTO signers AS s (chain_id, address, next_nonce, balance_wei, alert, alert_detail, alerted_at)
             SELECT :chain_id, c.address, c.next_nonce, c.balance, c.alert, c.detail,
                 CASE WHEN c.alert IS NOT NULL THEN now() END
-            FROM (SELECT *, CASE WHEN balance < :low THEN 'balance-low' END AS alert,
-                            CASE WHEN balance < :low THEN balance || ' wei left, alert below ' || :low END AS detail
+            FROM (SELECT given.*,
+                    CASE WHEN balance < :low THEN 'balance-low' WHEN capped > 0 THEN 'fee-cap' END AS alert,
+                    CASE WHEN balance < :low THEN balance || ' wei left, alert below ' || :low
+                         WHEN capped > 0 THEN capped || ' stuck transactions offer all the cap allows' END AS detail
                   FROM unnest(CAST(:addresses AS bytea[]), CAST(:nonces AS bigint[]), CAST(:balances AS numeric[]))
-                    AS given(address, next_nonce, balance)) AS c
+                    AS given(address, next_nonce, balance),
+                  LATERAL (SELECT count(*) AS capped FROM transactions t
+                    WHERE t.chain_id = :chain_id AND t.signer = given.address AND t.last_error = 'fee-cap'
+                      AND t.status IN ('pending', 'submitted')) AS stuck) AS c
             ON CONFLICT (chain_id, address) DO UPDATE SET next_nonce = EXCLUDED.next_nonce,
                 balance_wei = EXCLUDED.balance_wei, seen_at = now(), alert = EXCLUDED.alert,
                 alert_detail = EXCLUDED.alert_detail,
                 alerted_at = CASE WHEN EXCLUDED.alert IS NOT NULL THEN coalesce(s.alerted_at, now()) END
-            RETURNING address, alerted_at = now() AS news"""
+            RETURNING address, alert, alerted_at = now() AS news"""
         ),
         {
             "chain_id": chain_id,
@@ -121,7 +127,7 @@ async def store_seen(
             "balances": [state.balance_wei for state in seen.values()],
         },
     )
-    return [row.address for row in rows if row.news]
+    return {row.address: row.alert for row in rows if row.news}
 
 
 async def next_nonces(session: AsyncSession, chain_id: int, addresses: frozenset[bytes]) -> dict[bytes, int]:

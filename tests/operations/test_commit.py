@@ -1,9 +1,10 @@
 """A request is accepted when it is stored, and not a moment earlier."""
 
+import asyncio
+
 import pytest
 from sqlalchemy import text
 
-from service.transactions import commands as transactions
 from tests.web.answers import problem
 from tests.world import World
 
@@ -56,17 +57,37 @@ async def test_a_failed_commit_is_never_answered_with_202(world: World, code: st
     assert await world.holding(token_id, HOLDER) == 5
 
 
-async def test_an_operation_and_its_transaction_are_stored_together_or_not_at_all(
-    world: World, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("table", ["requests", "transactions", "operations"])
+async def test_an_operation_its_transaction_and_its_key_are_stored_together_or_not_at_all(
+    world: World, table: str
 ) -> None:
     token_id = await world.token()
     before = await counts(world)
-
-    async def fail(*given: object, **named: object) -> None:
-        raise RuntimeError
-
-    monkeypatch.setattr(transactions, "enqueue", fail)
+    async with world.db.transaction() as session:
+        await session.execute(text(FAIL_AT_COMMIT.format(code="P0001")))
+        await session.execute(
+            text(f"CREATE TRIGGER fails AFTER INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION fail_at_commit()")
+        )
     problem(await world.mint(token_id, HOLDER, 5, idempotency_key="half"), "internal-error")
-    monkeypatch.undo()
     assert await counts(world) == before
+    async with world.db.transaction() as session:
+        await session.execute(text("DROP FUNCTION fail_at_commit() CASCADE"))
     assert (await world.mint(token_id, HOLDER, 5, idempotency_key="half")).status_code == 202
+
+
+async def test_requests_that_are_stored_together_fail_alone(world: World) -> None:
+    token_id = await world.token()
+    async with world.db.transaction() as session:
+        await session.execute(text(FAIL_AT_COMMIT.format(code="P0001")))
+        await session.execute(
+            text(
+                "CREATE TRIGGER fails AFTER INSERT ON requests FOR EACH ROW WHEN (NEW.key = 'together-3') "
+                "EXECUTE FUNCTION fail_at_commit()"
+            )
+        )
+    answers = await asyncio.gather(
+        *(world.mint(token_id, HOLDER, 1, idempotency_key=f"together-{index}") for index in range(8))
+    )
+    assert [answer.status_code for answer in answers] == [202, 202, 202, 500, 202, 202, 202, 202]
+    await world.finish()
+    assert await world.holding(token_id, HOLDER) == 7
