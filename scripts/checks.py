@@ -1,7 +1,7 @@
 """Run every check and every test; what is given on the command line goes to pytest.
 
-The checks that need no server run first and together, with one line each as it ends; then pytest, whose closing line is
-the last.
+The checks run beside pytest, on what it leaves of the cores, with one line each as it ends; what pytest says follows
+once all have ended, so that its closing line is the last.
 """
 
 import os
@@ -14,14 +14,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = Path(sys.executable).parent
-WORKERS = "2"
+WORKERS = "3"
+"""Processes of pytest: two cores, and one more for the time in which a test waits for blocks and processes."""
+NICE = ("nice", "-n", "5")
+"""Tests come first, as they wait for things within a limit; a third of a share still ends the checks before them."""
 
-# The long ones first: both cores then end at about the same time.
+# The longest first, as it keeps one core busy for most of its time.
 CHECKS = {
     "contracts pass forge's tests": ("python", "-m", "scripts.forge"),
     "slither has no finding": ("python", "-m", "scripts.slither"),
     "types": ("mypy",),
-    "contracts compile to the artifacts": ("python", "-m", "scripts.compile", "--check"),
     "layers": ("lint-imports", "--no-cache"),
     "lint": ("ruff", "check", "."),
     "format": ("ruff", "format", "--check", "."),
@@ -54,7 +56,7 @@ def check(name: str) -> Outcome:
     program, *rest = CHECKS[name]
     start_s = time.monotonic()
     done = subprocess.run(
-        [str(PROGRAMS / program), *rest],
+        [*NICE, str(PROGRAMS / program), *rest],
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -65,21 +67,37 @@ def check(name: str) -> Outcome:
     return Outcome(name, CHECKS[name], done.returncode == 0, done.stdout, time.monotonic() - start_s)
 
 
+def start_tests(given: list[str]) -> subprocess.Popen[str]:
+    """Pytest, with what it says in a pipe: where that is full, it waits until it is read."""
+    colour = ["--color=yes"] if sys.stdout.isatty() else []
+    command = [sys.executable, "-m", "pytest", "-n", WORKERS, *colour, *given]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def all_pass() -> bool:
+    """Run the checks, and tell of each as it ends."""
+    passed = True
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done in as_completed([pool.submit(check, name) for name in CHECKS]):
+            print(done.result().told(), flush=True)
+            passed = passed and done.result().passed
+    return passed
+
+
 def main() -> int:
     """Run all; the exit status is 0 when everything passed."""
     given = sys.argv[1:]
     if {"-h", "--help"} & set(given):
         print("usage: scripts/test [PYTEST ARGUMENTS…]\n\n" + (__doc__ or ""))
         return 0
-    failed = False
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done in as_completed([pool.submit(check, name) for name in CHECKS]):
-            print(done.result().told(), flush=True)
-            failed = failed or not done.result().passed
-    if failed:
-        print("a check failed; the tests run all the same", flush=True)
-    tests = subprocess.run([sys.executable, "-m", "pytest", "-n", WORKERS, *given], cwd=ROOT, check=False)
-    return tests.returncode or int(failed)
+    with start_tests(given) as tests:
+        failed = not all_pass()
+        if failed:
+            print("a check failed; the tests run all the same", flush=True)
+        assert tests.stdout is not None
+        for line in tests.stdout:
+            print(line, end="", flush=True)
+    return tests.wait() or int(failed)
 
 
 if __name__ == "__main__":

@@ -168,9 +168,13 @@ def ask_chain(url: str, method: str, *params: Any) -> Any:
     return answer["result"]
 
 
-def save_chain(url: str, file: Path) -> None:
-    """Write a chain's blocks and kept states, packed, in one step: anvil's own dump may be cut in the middle."""
-    packed = ask_chain(url, "anvil_dumpState", True)
+def save_chain(url: str, file: Path, *, past: bool = True) -> None:
+    """Write a chain's blocks and states, packed, in one step: anvil's own dump may be cut in the middle.
+
+    Args:
+        past: the kept states of past blocks too; they take nearly all of the time.
+    """
+    packed = ask_chain(url, "anvil_dumpState", past)
     part = file.with_name(f"{file.name}.{os.getpid()}")
     part.write_bytes(bytes.fromhex(packed[2:]))
     part.replace(file)
@@ -250,7 +254,8 @@ def stop_leftovers(folder: Path, *, chain_state: Path | None = None) -> list[str
         chain_state: where the state of a chain that still runs is saved first.
     """
     left = list(running(folder))
-    sockets = {Path(words[words.index("-k") + 1]) for pid, words in _command_lines() if ("postgres", pid) in left}
+    commands = [words for pid, words in _command_lines() if ("postgres", pid) in left]
+    sockets = {Path(words[words.index("-k") + 1]) for words in commands if "-k" in words}  # one may be gone by now
     for name, pid in left:
         if name == "anvil" and chain_state is not None:
             port = re.search(LISTENING, (folder / "logs" / "anvil.log").read_text(errors="replace"))

@@ -145,6 +145,10 @@ class Stack:
     finality: str = "depth:8"
     block_time_s: float = 1.0
     throw_away: bool = False
+    mixed_mining: bool = True
+    """Mine each transaction at once, besides a block every `block_time_s`."""
+    detour: Callable[[str, str], dict[str, str]] | None = None
+    """Given the URLs of Postgres and of the chain, settings in place of the usual ones: for proxies before the two."""
     settings: dict[str, str] = field(default_factory=dict)
     postgres: Postgres | None = None
     anvil: Anvil | None = None
@@ -197,7 +201,7 @@ class Stack:
         if self.chain_state.exists():
             options += ["--load-state", str(local.unpack_chain(self.chain_state))]
         if self.block_time_s:
-            options += ["--block-time", f"{self.block_time_s:g}", "--mixed-mining"]
+            options += ["--block-time", f"{self.block_time_s:g}", *(["--mixed-mining"] if self.mixed_mining else [])]
         self.anvil = local.start_anvil(self.logs / "anvil.log", *options, port=port)
 
     def save_chain(self) -> None:
@@ -310,6 +314,7 @@ class Stack:
             "MUNIMENT_POLL_INTERVAL_S": "0.1",
             "MUNIMENT_RESEND_AFTER_S": "2",
             "MUNIMENT_LEASE_TTL_S": "2",
+            **(self.detour(self.postgres.url, self.anvil.url) if self.detour else {}),
         }
 
 

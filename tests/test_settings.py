@@ -51,6 +51,11 @@ def test_an_absent_setting_is_named_and_no_other_is_told(name: str, environment:
 @pytest.mark.parametrize(
     ("name", "text"),
     [
+        ("MUNIMENT_RPC_URL", " , "),
+        ("MUNIMENT_RPC_URL", "https://one.example/hidden ftp://two.example"),
+        ("MUNIMENT_RPC_URL", "https://one.example/hidden,https://one.example/hidden"),
+        ("MUNIMENT_RECEIPT_QUORUM", "0"),
+        ("MUNIMENT_RECEIPT_QUORUM", "2"),
         ("MUNIMENT_CHAIN_ID", "0"),
         ("MUNIMENT_CHAIN_ID", "-1"),
         ("MUNIMENT_CHAIN_ID", "one"),
@@ -88,6 +93,17 @@ def test_a_duration_is_a_number(name: str, environment: pytest.MonkeyPatch) -> N
     environment.setenv(name, "nan")
     with pytest.raises(SettingsMissing, match=name):
         read_settings()
+
+
+@pytest.mark.parametrize("between", [" ", ",", ", ", "\n  "])
+def test_several_nodes_are_one_setting(between: str, environment: pytest.MonkeyPatch) -> None:
+    urls = ["https://one.example/hidden-key", "http://user:hidden@127.0.0.1:8545"]
+    environment.setenv("MUNIMENT_RPC_URL", between.join(urls))
+    environment.setenv("MUNIMENT_RECEIPT_QUORUM", "2")
+    settings = read_settings()
+    assert settings.rpc_urls == urls
+    assert settings.receipt_quorum == 2
+    assert "hidden" not in repr(settings)
 
 
 def test_an_unknown_variable_is_left_alone(environment: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,6 @@
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -15,18 +14,19 @@ BAD = ("python", "-c", "print('1 test failed'); raise SystemExit(1)")
 HOLE = "Vault.pay (Vault.sol#7) may be entered again"
 
 
+def said(words: str, code: int = 0) -> subprocess.Popen[str]:
+    """A pytest that says this and ends."""
+    program = f"print({words!r}); raise SystemExit({code})"
+    return subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+
+
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Two checks that take no time, and tests that all pass."""
     monkeypatch.setattr(checks, "CHECKS", {"forge": GOOD, "lint": GOOD})
     monkeypatch.setattr(checks, "TELLING", {"forge"})
     monkeypatch.setattr(sys, "argv", ["checks"])
-    run = subprocess.run
-
-    def without_pytest(command: list[str], **options: object) -> object:
-        return SimpleNamespace(returncode=0) if "pytest" in command else run(command, **options)  # type: ignore[call-overload]
-
-    monkeypatch.setattr(subprocess, "run", without_pytest)
+    monkeypatch.setattr(checks, "start_tests", lambda given: said("2 passed"))
     return monkeypatch
 
 
@@ -47,6 +47,18 @@ def test_a_check_that_fails_is_told_whole_and_fails_the_run(
     told = capsys.readouterr().out
     assert "✗ forge" in told
     assert "1 test failed" in told
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_pytest_says_comes_last(capsys: pytest.CaptureFixture[str]) -> None:
+    assert checks.main() == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "2 passed"
+
+
+def test_a_test_that_fails_fails_the_run(quick: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    quick.setattr(checks, "start_tests", lambda given: said("1 test failed", 1))
+    assert checks.main() == 1
+    assert capsys.readouterr().out.splitlines()[-1] == "1 test failed"
 
 
 def test_the_run_includes_forge_and_slither() -> None:
