@@ -91,6 +91,7 @@ class Call:
     data: bytes = field(repr=False)  # may hold a holder's authorization
     sender: bytes
     value: int = 0  # wei
+    gas: int | None = None  # the most that it may use; None is as much as the node allows
 
 
 class Reverted(Exception):
@@ -391,4 +392,6 @@ def _message(call: Call) -> dict[str, str]:
     message = {"from": write_data(call.sender), "data": write_data(call.data), "value": hex(call.value)}
     if call.to is not None:
         message["to"] = write_data(call.to)
+    if call.gas is not None:
+        message["gas"] = hex(call.gas)
     return message

@@ -56,7 +56,7 @@ async def _withdraw(means: Means, lease: Lease, withdrawn: Sequence[moves.Doubtf
 async def _claim(
     means: Means, lane: Lane, lease: Lease, seen: Seen, recovered: Recovered, queued: Sequence[Queued]
 ) -> tuple[int, Halted | None]:
-    verdicts = await judge_queued(means.chain, queued, final_number=seen.head.final_number)
+    verdicts = await judge_queued(means.chain, means.known_gas, queued, final_number=seen.head.final_number)
     fees = await means.chain.fees()
     price = capped_offer(fees.base_fee_wei, fees.priority_fee_wei, cap_wei=means.limits.fee_max_wei)
     if price is None:

@@ -1,7 +1,7 @@
 """What the chain makes of transactions: what it refuses, what has its effect already, and what may yet come to it."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -12,6 +12,7 @@ from service.chain.reader import Call, Chain, Receipt
 from service.chain.reasons import Reason
 from service.chain.reverts import Revert
 from service.transactions.fees import gas_limit
+from service.transactions.known_gas import KnownGas
 from service.transactions.moves import EXECUTED_ELSEWHERE, Doubtful, Proof, Queued
 
 REFUSALS = frozenset({Reason.REVERTED, Reason.HALTED})
@@ -27,9 +28,29 @@ class Verdicts:
     executed: Sequence[UUID]  # by someone else, past reversal
 
 
-async def judge_queued(chain: Chain, queued: Sequence[Queued], *, final_number: int) -> Verdicts:
+async def _estimates(chain: Chain, known: KnownGas, queued: Sequence[Queued]) -> list[int | NodeRefused]:
+    """Gas that suffices for each call now, or why it can't be executed."""
+    enough = [known.of(each.recipient, each.data) for each in queued]
+    tried = [
+        (place, replace(_call(each), gas=gas))
+        for place, (each, gas) in enumerate(zip(queued, enough, strict=True))
+        if gas is not None
+    ]
+    found: dict[int, int | NodeRefused] = {}
+    for (place, call), answer in zip(tried, await chain.calls([call for _, call in tried]), strict=True):
+        if isinstance(answer, bytes) and call.gas is not None:
+            found[place] = call.gas
+    rest = [place for place in range(len(queued)) if place not in found]
+    for place, estimate in zip(rest, await chain.estimate_gas([_call(queued[each]) for each in rest]), strict=True):
+        found[place] = estimate
+        if isinstance(estimate, int):
+            known.learn(queued[place].recipient, queued[place].data, estimate)
+    return [found[place] for place in range(len(queued))]
+
+
+async def judge_queued(chain: Chain, known: KnownGas, queued: Sequence[Queued], *, final_number: int) -> Verdicts:
     """Try queued transactions on the newest block."""
-    estimates = await chain.estimate_gas([_call(each) for each in queued])
+    estimates = await _estimates(chain, known, queued)
     empty = await _empty(chain, {each.recipient for each in queued})
     sendable: list[tuple[Queued, int]] = []
     refused: list[tuple[Queued, dict[str, Any]]] = []

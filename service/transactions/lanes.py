@@ -1,7 +1,7 @@
 """Lanes: the transactions that one lease guards, all of one signer, or all that outsiders have signed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, LiteralString
 
 from service.addresses import checksum
@@ -9,6 +9,7 @@ from service.chain.reader import AccountState, Chain, Head
 from service.db import Database
 from service.keys.guard import Guard
 from service.settings import Settings
+from service.transactions.known_gas import KnownGas
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ class Means:
     chain: Chain
     guard: Guard
     limits: Limits
+    known_gas: KnownGas = field(default_factory=KnownGas, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
