@@ -19,6 +19,10 @@ ASKING_TIMEOUT_S = 120.0
 """A careful client asks again for so long."""
 
 PAUSE_S = 0.1
+RETRIED = (429, 500, 502, 503, 504)
+PASSING = ("not-mineable", "CheckpointUnorderedInsertion")
+"""Refusals that pass: of a base fee that falls again, and of anvil, which may run a block's call on the next state."""
+
 NOBODY = "0x" + "0" * 40
 BATCH_ROWS_MAX = 100
 OWN_KEY = ("relayed", "passed-on")
@@ -75,7 +79,7 @@ class Insistent:
     key: str
 
     def post(self, path: str, idempotency_key: str, body: dict[str, Any], asked: Asked) -> Any:
-        """The answer to a write; None when it is refused, with the problem's slug in `asked`.
+        """The answer to a write; None when it is refused, with the problem in `asked`.
 
         Raises:
             NoAnswer: there was none in two minutes.
@@ -92,10 +96,11 @@ class Insistent:
             else:
                 if answer.status_code < 400:
                     return answer.json()
-                if answer.status_code not in (429, 500, 502, 503, 504):
-                    asked.refusal = str(answer.json()["type"]).rpartition("/")[2]
+                last = f"{answer.status_code} {answer.text[:300]}"
+                if answer.status_code not in RETRIED and not any(words in last for words in PASSING):
+                    problem = answer.json()
+                    asked.refusal = f"{str(problem['type']).rpartition('/')[2]}: {problem['detail']}"
                     return None
-                last = f"{answer.status_code} {answer.text[:200]}"
             time.sleep(PAUSE_S)
         raise NoAnswer(f"operation {asked.ask.number} ({asked.ask.kind}): no answer; the last one was {last}")
 

@@ -37,7 +37,7 @@ class TransactionsView(BaseModel):
     """How many live transactions stand where."""
 
     queued: int = Field(description="Stored, without a nonce yet.", examples=[0])
-    pending: int = Field(description="Signed and stored; not known to have reached a node.", examples=[0])
+    pending: int = Field(description="Its nonce is reserved; not known to have reached a node.", examples=[0])
     submitted: int = Field(description="A node took it.", examples=[2])
     mined: int = Field(description="In a block that is not past reversal.", examples=[5])
     oldest_unmined_s: float | None = Field(description="Age of the oldest that is not mined.", examples=[0.4])

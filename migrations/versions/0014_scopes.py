@@ -15,7 +15,7 @@ NOW = sa.text("now()")
 def upgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '3s'")
     # Keys that are there do what they did, and no more.
-    scopes = sa.Column("scopes", ARRAY(sa.String()), server_default="{issue}", nullable=False)
+    scopes: sa.Column[list[str]] = sa.Column("scopes", ARRAY(sa.String()), server_default="{issue}", nullable=False)
     op.add_column("api_keys", scopes)
     op.create_check_constraint("scopes", "api_keys", "scopes <@ ARRAY['issue', 'transactions', 'metrics']::varchar[]")
     op.add_column("transactions", sa.Column("gas_price_wei", sa.Numeric(78, 0)))

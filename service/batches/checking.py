@@ -13,6 +13,7 @@ from service.batches.problems import BatchRefused
 from service.chain import contracts
 from service.chain.node import NodeRefused, NodeUnavailable
 from service.chain.reader import Call
+from service.chain.shapes import granted
 from service.compliance.problems import PolicyMissing
 from service.deployments.problems import NotScheduled, OperationAlreadyExecuted, SignerLacksRole
 from service.errors import Problem
@@ -166,7 +167,7 @@ async def _units(ledger: Ledger, plan: Plan, account: bytes) -> tuple[int, int]:
     artifact = plan.target.artifact
     functions = ["balanceOf", *(["getFrozenTokens"] if artifact.startswith("AssetToken") else [])]
     calls = [Call(plan.target.address, contracts.encode_call(artifact, each, account), ZERO) for each in functions]
-    answers = [_given(each) for each in await ledger.chain.calls(calls)]
+    answers = [granted(each) for each in await ledger.chain.calls(calls)]
     amounts = [int.from_bytes(each) for each in answers]
     return amounts[0], amounts[1] if len(amounts) > 1 else 0
 
@@ -190,9 +191,3 @@ async def _overissued(ledger: Ledger, plan: Plan) -> list[dict[str, Any]]:
             problem = refused(answer.revert, ledger.problems)
             return [{**everything, **_body(problem)}]
     return []
-
-
-def _given(answer: bytes | NodeRefused) -> bytes:
-    if isinstance(answer, NodeRefused):
-        raise answer
-    return answer

@@ -13,7 +13,7 @@ app = frame.group("The contract that deploys tokens, one a chain.")
 
 @app.command("deploy")
 def deploy_factory(admin: frame.AddressArgument, as_json: frame.JsonOption = False) -> None:
-    """Deploy the factory from a signer of the keystore, or find it there already."""
+    """Deploy the factory from a signer of ours, or find it there already."""
     from service import factory
     from service.transactions.direct import open_means
 

@@ -121,7 +121,8 @@ def approve_transaction(
 @app.command("resume")
 def resume_signer(signer: frame.AddressArgument) -> None:
     """Say what halts a signer, lift it, and try again now what waits."""
-    from service.operators import commands, queries
+    from service.operators import queries
+    from service.transactions import commands
 
     settings, address = read_settings(), frame.address(signer)
 
@@ -130,7 +131,8 @@ def resume_signer(signer: frame.AddressArgument) -> None:
             (state,) = await queries.signers(connection, chain_id=settings.chain_id, addresses=[address])
         if state.standing is None and state.load is None:
             raise frame.Refused(f"no sender has ever looked at {checksum(address)}: `muniment transactions signers`")
-        return state, await commands.resume(db, address, chain_id=settings.chain_id)
+        async with db.transaction() as session:
+            return state, await commands.resume(session, address, chain_id=settings.chain_id)
 
     state, halt = frame.with_database(settings, work)
     detail = state.standing.halt_detail if state.standing else None
@@ -304,16 +306,12 @@ def _signers_table(rows: Sequence[Any]) -> RenderableType:
         standing, load, limits = row.standing, row.load, row.limits
         live = " ".join(f"{status} {count}" for status, count in sorted(load.counts.items())) if load else ""
         oldest = _age(load.oldest_unmined_s) if load and load.oldest_unmined_s is not None else ""
-        policy = (
-            "anything" if limits is None else "nothing: frozen" if limits.frozen else _safe(json.dumps(limits.policy))
-        )
+        policy = _policy(limits)
         if standing is None:
             table.add_row(checksum(row.address), "not seen yet", "", live, oldest, "", "", policy)
             continue
-        halt = "" if standing.halt is None else f"[red]{standing.halt}[/red] {_safe(standing.halt_detail or '')}"
-        alert = (
-            "" if standing.alert is None else f"[yellow]{standing.alert}[/yellow] {_safe(standing.alert_detail or '')}"
-        )
+        halt = _marked("red", standing.halt, standing.halt_detail)
+        alert = _marked("yellow", standing.alert, standing.alert_detail)
         foreign = f" {standing.foreign_nonces} nonces spent by others" if standing.foreign_nonces else ""
         ether = f"{standing.balance_wei / ETHER:.4f}"
         told = (live, oldest, halt, alert + foreign, policy)
@@ -324,7 +322,7 @@ def _signers_table(rows: Sequence[Any]) -> RenderableType:
 def _policy(limits: Any) -> str:
     if limits is None:
         return "anything"
-    return "nothing: it is frozen" if limits.frozen else _safe(json.dumps(limits.policy))
+    return "nothing: frozen" if limits.frozen else _safe(json.dumps(limits.policy))
 
 
 def _marked(colour: str, name: str | None, detail: str | None) -> str:

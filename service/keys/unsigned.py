@@ -18,7 +18,7 @@ class UnsignedTransaction:
     chain_id: int
     nonce: int
     to: bytes | None  # None creates a contract
-    data: bytes
+    data: bytes = field(repr=False)  # may hold a holder's authorization
     value: int
     gas_limit: int
     max_fee_wei: int

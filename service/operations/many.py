@@ -13,8 +13,8 @@ from service.access.queries import Caller
 from service.db import ReadConnection
 from service.operations.submit import Intent, Ledger
 from service.operations.tables import Status
-from service.transactions import many as transactions
-from service.transactions.commands import Wish
+from service.transactions import queries as transactions
+from service.transactions.commands import Wish, enqueue_many
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ async def submit_many(session: AsyncSession, ledger: Ledger, caller: Caller, man
         )
         for each in many
     ]
-    transaction_ids = await transactions.enqueue_many(session, wishes)
+    transaction_ids = await enqueue_many(session, wishes)
     await session.execute(
         text(
             """INSERT INTO operations (id, issuer_id, caller_id, kind, chain_id, token_id, contract, parameters,

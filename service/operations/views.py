@@ -10,6 +10,20 @@ from pydantic.config import JsonDict
 from service.addresses import Address, Hash
 from service.operations.queries import Operation
 
+TransactionStatus = Literal[
+    "queued",
+    "pending",
+    "submitted",
+    "mined",
+    "confirmed",
+    "reverted",
+    "refused",
+    "executed",
+    "cancelled",
+    "displaced",
+]
+"""The words of `service.transactions.tables.Status`, as OpenAPI lists them."""
+
 _EXAMPLE: JsonDict = {
     "id": "0199f6b2-7c1e-7a54-9d7e-0b6d3c6c2f10",
     "kind": "token.mint",
@@ -36,18 +50,7 @@ _EXAMPLE: JsonDict = {
 class TransactionView(BaseModel):
     """The transaction of an operation."""
 
-    status: Literal[
-        "queued",
-        "pending",
-        "submitted",
-        "mined",
-        "confirmed",
-        "reverted",
-        "refused",
-        "executed",
-        "cancelled",
-        "displaced",
-    ]
+    status: TransactionStatus
     hash: Hash | None
     signer: Address
     nonce: int | None

@@ -1,4 +1,4 @@
-"""Steering transactions and signers: raise a fee, take back, consent, lift a halt."""
+"""Steering transactions: raise a fee, take back, consent, with a problem where it is too late."""
 
 from collections.abc import Awaitable, Callable
 from uuid import UUID
@@ -6,7 +6,6 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.addresses import checksum
-from service.db import Database
 from service.operators.problems import ApprovalByRequester, TransactionNotInState
 from service.transactions import commands as transactions
 from service.transactions.overview import Transaction
@@ -50,12 +49,6 @@ def approving(*, by: str, caller_id: UUID | None) -> Act:
             raise _elsewhere(found, "only what is queued can be approved")
 
     return approve
-
-
-async def resume(db: Database, address: bytes, *, chain_id: int) -> str | None:
-    """Lift a signer's halt; what it was, or None. Where its cause is still there, the sender halts it again."""
-    async with db.transaction() as session:
-        return await transactions.resume(session, address, chain_id=chain_id)
 
 
 def _elsewhere(found: Transaction, rule: str) -> TransactionNotInState:

@@ -12,6 +12,7 @@ from service.db import Database
 from service.deployments.orders import EmptyOrder
 from service.operations.http import WRITE, Asking, asking
 from service.operations.submit import Request as Intention
+from service.operations.views import TransactionStatus
 from service.operators import commands, queries
 from service.operators.commands import Act
 from service.operators.problems import (
@@ -20,7 +21,7 @@ from service.operators.problems import (
     TransactionNotFound,
     TransactionNotInState,
 )
-from service.operators.views import SignerView, TransactionDetail, TransactionStatus, TransactionSummary
+from service.operators.views import SignerView, TransactionDetail, TransactionSummary
 from service.transactions import commands as transactions
 from service.transactions.overview import STUCK_AFTER_S, Owner
 from service.transactions.tables import Status

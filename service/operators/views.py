@@ -9,20 +9,8 @@ from pydantic.config import JsonDict
 
 from service.addresses import Address, Hash
 from service.amounts import Amount
+from service.operations.views import TransactionStatus
 from service.operators.queries import Detail, Listed, SignerState
-
-TransactionStatus = Literal[
-    "queued",
-    "pending",
-    "submitted",
-    "mined",
-    "confirmed",
-    "reverted",
-    "refused",
-    "executed",
-    "cancelled",
-    "displaced",
-]
 
 _SUMMARY: JsonDict = {
     "id": "0199f6b2-7c1e-7a54-9d7e-0b6d3c6c2f11",

@@ -42,7 +42,7 @@ from service.tokens.problems import (
 from service.tokens.queries import Prepared
 from service.tokens.tables import PreparedRow
 from service.transactions.commands import Given
-from service.transactions.fees import gas_limit, offer
+from service.transactions.fees import offer
 
 AUTHORIZATION_LIFE = timedelta(hours=1)
 """A holder's message that fails in a block is public: the operation fails only once it has run out."""
@@ -50,6 +50,9 @@ AUTHORIZATION_LIFE = timedelta(hours=1)
 PREPARED_LIFE = timedelta(hours=24)
 """How long a holder has to sign what was prepared."""
 
+
+PREPARED_GAS_FACTOR = 3
+"""Times the estimate: a holder signs only once, a later state may cost more, and unused gas is not paid for."""
 
 AHEAD_MAX = 16
 """How far a holder's transaction may be ahead of those that are mined."""
@@ -212,7 +215,7 @@ async def _transaction_road(ledger: Ledger, call: HolderCall) -> dict[str, Any]:
         "nonce": hex(nonce),
         "value": "0x0",
         "data": hex0x(call.direct),
-        "gas": hex(gas_limit(estimate)),
+        "gas": hex(PREPARED_GAS_FACTOR * estimate),
         "maxFeePerGas": hex(price.max_fee_wei),
         "maxPriorityFeePerGas": hex(price.priority_fee_wei),
     }

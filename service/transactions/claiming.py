@@ -21,13 +21,13 @@ Sendable = Sequence[tuple[Queued, int]]
 """Transactions with their gas limits."""
 
 
-async def claim(means: Means, lane: Lane, lease: Lease, seen: Seen, recovered: Recovered) -> tuple[int, Halted | None]:
-    """Give queued transactions their nonces, sign them and store the bytes; fill what gaps remain.
+async def claim(means: Means, lane: Lane, lease: Lease, seen: Seen, recovered: Recovered) -> int:
+    """Give queued transactions their nonces, sign them and store the bytes; fill what gaps remain; how many moved.
 
-    How many moved, and what halts the signer.
+    What halts the signer is stored, and told.
     """
     async with means.db.transaction() as session:
-        former = await standing.halt_of(session, lane.chain_id, lane.own)
+        former = await standing.present_halt(session, lane.chain_id, lane.own)
         withdrawn = await moves.withdrawn(session, lane)
         queued = await moves.queued(session, lane, count_max=means.limits.transactions_max)
     moved = await _withdraw(means, lease, withdrawn, final_number=seen.head.final_number) if withdrawn else 0
@@ -37,7 +37,7 @@ async def claim(means: Means, lane: Lane, lease: Lease, seen: Seen, recovered: R
         moved += claimed
     if former != (None if halted is None else halted.halt):
         await standing.tell(means.db, lane, lease, halted)
-    return moved, halted
+    return moved
 
 
 async def _withdraw(means: Means, lease: Lease, withdrawn: Sequence[moves.Doubtful], *, final_number: int) -> int:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import insert, text
+from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -50,23 +50,36 @@ class Wish:
 
 async def enqueue(session: AsyncSession, wish: Wish) -> UUID:
     """Store a wish; the sender carries it out."""
-    id_ = new_id()
-    proof_recipient, proof_data = wish.proof or (None, None)
-    await session.execute(
-        insert(TransactionRow).values(
-            id=id_,
-            chain_id=wish.chain_id,
-            signer=wish.signer,
-            recipient=wish.recipient,
-            data=wish.data,
-            proof_recipient=proof_recipient,
-            proof_data=proof_data,
-            effect_until=wish.effect_until,
-            issuer_id=wish.issuer_id,
-            caller_id=wish.caller_id,
-        )
-    )
+    (id_,) = await enqueue_many(session, [wish])
     return id_
+
+
+async def enqueue_many(session: AsyncSession, wishes: Sequence[Wish]) -> list[UUID]:
+    """Store wishes in one statement, however many. Their ids come in the order of `wishes`, and ascend with it."""
+    ids = sorted(new_id() for _ in wishes)
+    await session.execute(
+        text(
+            """INSERT INTO transactions (id, chain_id, signer, recipient, data, proof_recipient, proof_data,
+                effect_until, issuer_id, caller_id)
+            SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:chain_ids AS bigint[]), CAST(:signers AS bytea[]),
+                CAST(:recipients AS bytea[]), CAST(:datas AS bytea[]), CAST(:proof_recipients AS bytea[]),
+                CAST(:proof_datas AS bytea[]), CAST(:effects_until AS timestamptz[]), CAST(:issuer_ids AS uuid[]),
+                CAST(:caller_ids AS uuid[]))"""
+        ),
+        {
+            "ids": ids,
+            "chain_ids": [wish.chain_id for wish in wishes],
+            "signers": [wish.signer for wish in wishes],
+            "recipients": [wish.recipient for wish in wishes],
+            "datas": [wish.data for wish in wishes],
+            "proof_recipients": [wish.proof[0] if wish.proof else None for wish in wishes],
+            "proof_datas": [wish.proof[1] if wish.proof else None for wish in wishes],
+            "effects_until": [wish.effect_until for wish in wishes],
+            "issuer_ids": [wish.issuer_id for wish in wishes],
+            "caller_ids": [wish.caller_id for wish in wishes],
+        },
+    )
+    return ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +225,7 @@ async def approve(session: AsyncSession, id: UUID, *, by: str, caller_id: UUID |
 
 
 async def resume(session: AsyncSession, address: bytes, *, chain_id: int) -> str | None:
-    """Lift a signer's halt, forget its alerts of the past, and try all that waits again now; the halt that it was.
+    """Lift a signer's halt, forget its foreign nonces, and try all that waits again now; the halt that it was.
 
     A halt whose cause is still there comes back with the sender's next step.
     """

@@ -15,6 +15,9 @@ from service.transactions.fees import gas_limit
 from service.transactions.known_gas import KnownGas
 from service.transactions.moves import EXECUTED_ELSEWHERE, Doubtful, Proof, Queued
 
+IMPOSSIBLE = frozenset({"CheckpointUnorderedInsertion"})
+"""What no contract of ours can answer in a real block: the node has mixed one block's number with another's state."""
+
 REFUSALS = frozenset({Reason.REVERTED, Reason.HALTED})
 
 
@@ -61,6 +64,8 @@ async def judge_queued(chain: Chain, known: KnownGas, queued: Sequence[Queued], 
         elif isinstance(estimate, int):
             # A call to an address without code succeeds and does nothing, which must never pass for an effect.
             refused.append((each, _told(Revert("NoContract"))))
+        elif estimate.revert is not None and estimate.revert.name in IMPOSSIBLE:
+            troubled[each.id] = str(Reason.UNKNOWN)
         elif estimate.reason in REFUSALS:
             refused.append((each, _told(estimate.revert or Revert(estimate.reason))))
         else:

@@ -4,7 +4,7 @@ Each move names the states that it starts from, so a row that has moved on is le
 lease.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -147,7 +147,7 @@ async def doubtful(session: AsyncSession, blocks: Sequence[bytes], displaced: Se
         ),
         {"blocks": list(blocks), "ids": list(displaced)},
     )
-    return [Doubtful(row.id, (row.proof_recipient, row.proof_data), row.effect_until) for row in rows]
+    return _as_doubtful(rows)
 
 
 async def withdrawn(session: AsyncSession, lane: Lane) -> list[Doubtful]:
@@ -159,6 +159,10 @@ async def withdrawn(session: AsyncSession, lane: Lane) -> list[Doubtful]:
         ),
         lane.parameters,
     )
+    return _as_doubtful(rows)
+
+
+def _as_doubtful(rows: Iterable[Any]) -> list[Doubtful]:
     return [Doubtful(row.id, (row.proof_recipient, row.proof_data), row.effect_until) for row in rows]
 
 

@@ -47,6 +47,12 @@ async def progress(connection: ReadConnection, ids: Sequence[UUID]) -> dict[UUID
     return {row[0]: Progress(*row) for row in await cursor.fetchall()}
 
 
+async def statuses(connection: ReadConnection, ids: Sequence[UUID]) -> dict[UUID, str]:
+    """Where these transactions stand, in a word, by id."""
+    cursor = await connection.execute("SELECT id, status FROM transactions WHERE id = ANY(%s)", (list(ids),))
+    return {row[0]: row[1] for row in await cursor.fetchall()}
+
+
 async def counts(connection: ReadConnection, *, chain_id: int) -> dict[str, Any]:
     """How many live transactions stand where, and the oldest one's age in seconds."""
     cursor = await connection.execute(

@@ -46,8 +46,8 @@ class Sender:
         recovered = await recover(self.means, lane, lease, seen)
         moved = await confirm(self.means, lane, lease, seen)
         moved += await replace(self.means, lane, lease, seen, look_for_stuck=self._is_look_due(lane))
-        claimed, _ = await claim(self.means, lane, lease, seen, recovered)
-        return moved + claimed + await self.broadcast(lane, lease, recovered.ended)
+        moved += await claim(self.means, lane, lease, seen, recovered)
+        return moved + await self.broadcast(lane, lease, recovered.ended)
 
     async def look(self, lane: Lane) -> Seen:
         """What the chain says of the lane's signers now."""

@@ -26,13 +26,6 @@ class Halt(StrEnum):
     EFFECT_CHANGED = "effect-changed"  # sent again after that, one ended otherwise than told: an operator must look
 
 
-class Alert(StrEnum):
-    """What an operator should act on before it halts a signer."""
-
-    BALANCE_LOW = "balance-low"
-    FEE_CAP = "fee-cap"  # a transaction of it is stuck, and the cap allows no better offer
-
-
 @dataclass(frozen=True, slots=True)
 class Halted:
     """A halt, and what is to be said of it."""
@@ -41,8 +34,8 @@ class Halted:
     detail: str
 
 
-async def halt_of(session: AsyncSession, chain_id: int, address: bytes) -> str | None:
-    """The name of a signer's halt, or None."""
+async def present_halt(session: AsyncSession, chain_id: int, address: bytes) -> str | None:
+    """The name of what halts a signer, as it was last stored, or None."""
     halt: str | None = await session.scalar(
         text("SELECT halt FROM signers WHERE chain_id = :chain_id AND address = :address"),
         {"chain_id": chain_id, "address": address},

@@ -14,8 +14,8 @@ from service.addresses import ZERO, checksum, parse_address
 from service.amounts import AMOUNT_MAX
 from service.chain import contracts
 from service.deployments.calls import deployment_salt
-from service.factory import OPERATOR_ROLE
 from service.operations.submit import Request
+from service.operators.authority import OPERATOR_ROLE
 from tests.rpc import rpc
 from tests.web.answers import problem
 from tests.world import PEPPER, World
