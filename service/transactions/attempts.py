@@ -56,6 +56,7 @@ class Spent:
     status: str
     block_number: int | None
     block_hash: bytes | None
+    told: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ async def spent_from(session: AsyncSession, lane: Lane, next_nonce: int) -> list
     """Our nonces that the chain has not counted, lowest first."""
     rows = await session.execute(
         text(
-            f"""SELECT nonce, id, status, block_number, block_hash FROM transactions t
+            f"""SELECT nonce, id, status, block_number, block_hash, told FROM transactions t
             WHERE {lane.condition("t")} AND nonce >= :next_nonce ORDER BY nonce LIMIT :count_max"""
         ),
         {**lane.parameters, "next_nonce": next_nonce, "count_max": ROWS_MAX},

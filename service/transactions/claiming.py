@@ -35,6 +35,10 @@ async def claim(means: Means, lane: Lane, lease: Lease, seen: Seen, recovered: R
     if halted is None and former != Halt.EFFECT_CHANGED and (queued or recovered.gaps):
         claimed, halted = await _claim(means, lane, lease, seen, recovered, queued)
         moved += claimed
+    if halted is None and former is not None:
+        async with means.db.transaction() as session:
+            if await standing.lasts(session, lane, former):
+                return moved
     if former != (None if halted is None else halted.halt):
         await standing.tell(means.db, lane, lease, halted)
     return moved

@@ -11,6 +11,7 @@ from service.transactions.lanes import Lane, Means, Seen
 from service.transactions.standing import Halt, Halted
 from service.workers import Lease
 
+_SENT_AGAIN = "the node does not count nonces {} to {}, which were final: they are sent again"
 _ENDED = frozenset({"confirmed", "reverted", "cancelled", "executed"})
 
 
@@ -47,6 +48,8 @@ async def recover(means: Means, lane: Lane, lease: Lease, seen: Seen) -> Recover
     ended = [each for each in spent if each.status in _ENDED]
     if ended:
         halted = await _reopen(means, lane, lease, ended)
+    elif again := [each for each in spent if each.told is not None and each.status == "submitted"]:
+        halted = Halted(Halt.CHAIN_REWOUND, _SENT_AGAIN.format(again[0].nonce, again[-1].nonce))
     ids = [each.transaction_id for each in ended]
     return Recovered(halted, next_nonce, frozenset(each.nonce for each in spent), ids)
 
@@ -62,4 +65,4 @@ async def _reopen(means: Means, lane: Lane, lease: Lease, ended: Sequence[Spent]
         logger().error("final_transactions_lost", lane=lane.lease_name, count=reopened)
     halt = Halt.NODE_BEHIND if None in hashes.values() else Halt.CHAIN_REWOUND
     first, last = ended[0].nonce, ended[-1].nonce
-    return Halted(halt, f"the node does not count nonces {first} to {last}, which were final: they are sent again")
+    return Halted(halt, _SENT_AGAIN.format(first, last))

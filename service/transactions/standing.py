@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.chain.reader import AccountState
 from service.db import Database
+from service.keys.guard import Failure
 from service.telemetry import logger
 from service.transactions.lanes import Lane
 from service.workers import Lease
@@ -41,6 +42,20 @@ async def present_halt(session: AsyncSession, chain_id: int, address: bytes) -> 
         {"chain_id": chain_id, "address": address},
     )
     return halt
+
+
+async def lasts(session: AsyncSession, lane: Lane, halt: str) -> bool:
+    """Whether something waits to be tried again because of a halt: until then nothing says that it has passed."""
+    words = list(Failure) if halt == Halt.PROVIDER_DOWN else [halt]
+    waits = await session.scalar(
+        text(
+            f"""SELECT EXISTS (SELECT FROM transactions t WHERE {lane.condition("t")}
+                AND (t.status IN ('pending', 'submitted') OR t.status = 'queued' AND t.cancel_asked_at IS NULL)
+                AND t.retry_at IS NOT NULL AND t.last_error = ANY(:words))"""
+        ),
+        {**lane.parameters, "words": words},
+    )
+    return bool(waits)
 
 
 async def store_halt(session: AsyncSession, chain_id: int, address: bytes, halted: Halted | None) -> bool:
