@@ -1,4 +1,4 @@
-"""A sender that ends itself by SIGKILL at a chosen point: run by the fault tests as a process of its own.
+"""Senders that end themselves by SIGKILL at a chosen point, each forked from a process of the fault tests' own.
 
 The points are every moment at which the outside world has just changed: after each DB transaction that wrote, and just
 after each broadcast. Between two of them nothing durable happens, so a kill there is a kill at the point before.
@@ -102,5 +102,22 @@ async def round_of(sender: Sender, leases: dict[str, Lease]) -> int:
     return moved
 
 
+def serve() -> None:
+    """Fork a sender for each number of stdin, the point to kill it at, and tell how it ended; importing is slow."""
+    for line in iter(sys.stdin.readline, ""):
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                asyncio.run(main(int(line)))
+                code = 0
+            finally:
+                sys.stderr.flush()
+                os._exit(code)
+        _, status = os.waitpid(child, 0)
+        sys.stdout.write(f"ended {os.waitstatus_to_exitcode(status)}\n")
+        sys.stdout.flush()
+
+
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1])))
+    serve()

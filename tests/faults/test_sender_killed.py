@@ -2,6 +2,9 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from sqlalchemy import text
 
@@ -12,28 +15,53 @@ from tests.world import World
 POINTS_MAX = 40
 
 
-def run_sender(world: World, kill_at: int) -> int:
-    """Run it; its exit code, -9 when it was killed."""
-    command = [sys.executable, "-m", "tests.faults.killed_sender", str(kill_at)]
-    done = subprocess.run(command, env=world.environment(), capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode in (0, -9), done.stderr[-2_000:]
-    return done.returncode
+class Senders:
+    """Senders in processes of their own, one after another."""
+
+    def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
+        self._process, self._log = process, log
+
+    def run(self, kill_at: int) -> bool:
+        """Let one work until all is final, or until it reaches a point; whether it was killed there."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{kill_at}\n")
+        self._process.stdin.flush()
+        lines = iter(self._process.stdout.readline, "")
+        told = next((line.split()[1] for line in lines if line.startswith("ended ")), "none")
+        assert told in ("0", "-9"), self._log.read_text()[-2_000:]
+        return told == "-9"
 
 
-async def test_one_effect_each_wherever_the_sender_is_killed(world: World) -> None:
+@contextmanager
+def senders(world: World, log: Path) -> Iterator[Senders]:
+    """They are forked from a process that ends with the block."""
+    command = [sys.executable, "-m", "tests.faults.killed_sender"]
+    with (
+        log.open("w") as errors,
+        subprocess.Popen(
+            command, env=world.environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
+        ) as process,
+    ):
+        yield Senders(process, log)
+
+
+async def test_one_effect_each_wherever_the_sender_is_killed(world: World, tmp_path: Path) -> None:
     token_id, holder = await world.token(), await world.account()
     await give_up_leases(world)
     minted, kills = 0, 0
-    for kill_at in range(POINTS_MAX):
-        asked = [(await world.mint(token_id, holder, 1)).json()["id"] for _ in range(2)]
-        killed = run_sender(world, kill_at) == -9
-        kills += killed
-        minted += 2
-        await take_over(world)
-        assert [(await world.operation(each))["status"] for each in asked] == ["succeeded", "succeeded"], kill_at
-        assert await world.holding(token_id, holder) == minted, f"killed at point {kill_at}"
-        if not killed:
-            break
+    with senders(world, tmp_path / "senders.log") as forked:
+        for kill_at in range(POINTS_MAX):
+            asked = [(await world.mint(token_id, holder, 1)).json()["id"] for _ in range(2)]
+            killed = forked.run(kill_at)
+            kills += killed
+            minted += 2
+            await take_over(world)
+            assert [(await world.operation(each))["status"] for each in asked] == ["succeeded", "succeeded"], kill_at
+            assert await world.holding(token_id, holder) == minted, f"killed at point {kill_at}"
+            if not killed:
+                break
+    assert not killed, "there are more points than were tried"
     assert kills >= 4, "claim, broadcast, its note, and mined are points at the least"
     await assert_dense(world)
 

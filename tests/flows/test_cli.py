@@ -100,6 +100,7 @@ def environment(settings: Settings) -> dict[str, str]:
     return {
         f"MUNIMENT_{name.upper()}": each.get_secret_value() if isinstance(each, SecretStr) else str(each)
         for name, each in given.items()
+        if each != ()
     }
 
 
