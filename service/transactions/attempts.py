@@ -57,6 +57,7 @@ class Spent:
     block_number: int | None
     block_hash: bytes | None
     told: str | None
+    origin: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +76,11 @@ class Waiting:
 
 
 async def spent_from(session: AsyncSession, lane: Lane, next_nonce: int) -> list[Spent]:
-    """Our nonces that the chain has not counted, lowest first."""
+    """The signer's nonces that transactions here have and that the chain has not counted, lowest first."""
     rows = await session.execute(
         text(
-            f"""SELECT nonce, id, status, block_number, block_hash, told FROM transactions t
-            WHERE {lane.condition("t")} AND nonce >= :next_nonce ORDER BY nonce LIMIT :count_max"""
+            """SELECT nonce, id, status, block_number, block_hash, told, origin FROM transactions
+            WHERE chain_id = :chain_id AND signer = :signer AND nonce >= :next_nonce ORDER BY nonce LIMIT :count_max"""
         ),
         {**lane.parameters, "next_nonce": next_nonce, "count_max": ROWS_MAX},
     )
@@ -89,7 +90,10 @@ async def spent_from(session: AsyncSession, lane: Lane, next_nonce: int) -> list
 async def lock_queued(session: AsyncSession, ids: Sequence[UUID]) -> set[UUID]:
     """Those that are still queued: nobody can take them back until the end of the DB transaction."""
     rows = await session.execute(
-        text("SELECT id FROM transactions WHERE id = ANY(:ids) AND status = 'queued' ORDER BY id FOR UPDATE"),
+        text(
+            """SELECT id FROM transactions WHERE id = ANY(:ids) AND status = 'queued' AND cancel_asked_at IS NULL
+            ORDER BY id FOR UPDATE"""
+        ),
         {"ids": list(ids)},
     )
     return {row.id for row in rows}
@@ -248,6 +252,17 @@ async def release(session: AsyncSession, refused: Mapping[UUID, str], retry_afte
     )
 
 
+async def abandon_calls(session: AsyncSession, transaction_ids: Sequence[UUID]) -> None:
+    """Never sign what these were to do: it was taken back before it was signed."""
+    await session.execute(
+        text(
+            """UPDATE attempts SET abandoned_at = now()
+            WHERE transaction_id = ANY(:ids) AND kind = 'call' AND raw IS NULL AND abandoned_at IS NULL"""
+        ),
+        {"ids": list(transaction_ids)},
+    )
+
+
 async def never_signed(session: AsyncSession, transaction_ids: Iterable[UUID]) -> set[UUID]:
     """Those wishes of which no version at all has been signed."""
     rows = await session.execute(
@@ -309,7 +324,7 @@ async def waiting(
                 SELECT t.id, t.nonce, t.origin, newest.kind, newest.gas_limit, newest.max_fee_wei,
                     newest.priority_fee_wei, newest.tip_number, newest.id AS version_id,
                     :long AND newest.created_at < now() - make_interval(secs => :replace_after_s) AS old,
-                    t.cancel_asked_at IS NOT NULL AND newest.kind = 'call' AS cancel_asked,
+                    t.cancel_asked_at IS NOT NULL AND t.told IS NULL AND newest.kind = 'call' AS cancel_asked,
                     coalesce(t.bump_asked_at > newest.created_at, false) AS bump_asked,
                     coalesce(t.last_error IN ('fee-too-low', 'replacement-underpriced', 'fee-cap'), false) AS outbid
                 FROM transactions t JOIN LATERAL ({_SIGNED}) newest ON true
@@ -317,7 +332,7 @@ async def waiting(
                   AND (:long OR t.cancel_asked_at IS NOT NULL OR t.bump_asked_at IS NOT NULL
                        OR t.last_error IN ('fee-too-low', 'replacement-underpriced', 'fee-cap'))
                   AND NOT EXISTS (SELECT FROM attempts u WHERE u.transaction_id = t.id AND u.raw IS NULL
-                                  AND u.abandoned_at IS NULL)
+                                  AND u.abandoned_at IS NULL AND (t.cancel_asked_at IS NULL OR u.kind = 'cancel'))
             ) AS found WHERE old OR cancel_asked OR bump_asked OR outbid ORDER BY nonce LIMIT :count_max"""
         ),
         {

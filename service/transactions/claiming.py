@@ -30,9 +30,12 @@ async def claim(means: Means, lane: Lane, lease: Lease, seen: Seen, recovered: R
         former = await standing.present_halt(session, lane.chain_id, lane.own)
         withdrawn = await moves.withdrawn(session, lane)
         queued = await moves.queued(session, lane, count_max=means.limits.transactions_max)
+        unsigned = former == Halt.PROVIDER_DOWN and await standing.lasts(session, lane, former)
     moved = await _withdraw(means, lease, withdrawn, final_number=seen.head.final_number) if withdrawn else 0
     halted = recovered.halted
-    if halted is None and former != Halt.EFFECT_CHANGED and (queued or recovered.gaps):
+    # What a silent provider is to sign waits already: more would only take nonces that nobody can cancel.
+    held = former == Halt.EFFECT_CHANGED or unsigned
+    if halted is None and not held and (queued or recovered.gaps):
         claimed, halted = await _claim(means, lane, lease, seen, recovered, queued)
         moved += claimed
     if halted is None and former is not None:
@@ -135,7 +138,7 @@ async def _store(
 ) -> int:
     """Store what becomes of the others, once it is known what is on its way."""
     last = await moves.last_unmined_nonce(session, lane) if verdicts.refused else None
-    await moves.store_refused(session, verdicts.refused, last_unmined_nonce=last)
+    ended = await moves.store_refused(session, verdicts.refused, last_unmined_nonce=last)
     await moves.store_executed(session, verdicts.executed)
     await moves.store_trouble(session, {**verdicts.troubled, **reasons}, means.limits.resend_after_s)
-    return len(verdicts.executed) + (len(verdicts.refused) if last is None else 0)
+    return len(verdicts.executed) + ended

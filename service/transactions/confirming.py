@@ -37,7 +37,7 @@ async def confirm(means: Means, lane: Lane, lease: Lease, seen: Seen) -> int:
         return 0
     refusals = await _refusals(means, news.receipts)
     async with means.db.transaction() as session:
-        doubtful = await moves.doubtful(session, news.final, [each.id for each in news.displaced])
+        doubtful = await moves.doubtful(session, lane, news.final, [each.id for each in news.displaced])
     executed, undecided = await judge_doubtful(means.chain, doubtful, final_number=seen.head.final_number)
     displaced = [each for each in news.displaced if each.id not in executed]
     # A wish of ours gets another nonce, and is judged again; what came signed has no other.
@@ -45,11 +45,11 @@ async def confirm(means: Means, lane: Lane, lease: Lease, seen: Seen) -> int:
     async with means.db.transaction() as session:
         await lease.hold(session)
         unmined = await moves.store_lost(session, news.lost)
-        await moves.store_mined(session, news.receipts, refusals)
         await moves.store_executed(session, executed)
         moved, undone = await moves.store_displaced(session, out)
-        moved += await moves.store_starved(session, news.final, executed)
-        ended, changed = await moves.store_final(session, news.final, executed, undecided)
+        moved += await moves.store_starved(session, lane, news.final, executed)
+        ended, changed = await moves.store_final(session, lane, news.final, executed, undecided)
+        await moves.store_mined(session, news.receipts, refusals)
         await _note(session, lane, len(displaced), [*undone, *changed])
     if unmined:
         logger().warning("transactions_unmined", lane=lane.lease_name, count=unmined)

@@ -15,8 +15,13 @@ from service.transactions.fees import gas_limit
 from service.transactions.known_gas import KnownGas
 from service.transactions.moves import EXECUTED_ELSEWHERE, Doubtful, Proof, Queued
 
+TRANSACTION_GAS_MAX = 2**24
+"""Source: EIP-7825. A chain without it may allow more, to which only the estimate leads."""
+
 IMPOSSIBLE = frozenset({"CheckpointUnorderedInsertion"})
 """What no contract of ours can answer in a real block: the node has mixed one block's number with another's state."""
+
+FORGOTTEN = frozenset({Reason.HISTORY_GONE, Reason.BLOCK_UNKNOWN})
 
 REFUSALS = frozenset({Reason.REVERTED, Reason.HALTED})
 
@@ -60,7 +65,7 @@ async def judge_queued(chain: Chain, known: KnownGas, queued: Sequence[Queued], 
     troubled: dict[UUID, str] = {}
     for each, estimate in zip(queued, estimates, strict=True):
         if isinstance(estimate, int) and each.recipient not in empty:
-            sendable.append((each, max(gas_limit(estimate), each.gas_limit_min)))
+            sendable.append((each, _limit(estimate, each.gas_limit_min)))
         elif isinstance(estimate, int):
             # A call to an address without code succeeds and does nothing, which must never pass for an effect.
             refused.append((each, _told(Revert("NoContract"))))
@@ -73,6 +78,12 @@ async def judge_queued(chain: Chain, known: KnownGas, queued: Sequence[Queued], 
     return await _believed(chain, Verdicts(sendable, {}, troubled, []), refused, final_number)
 
 
+def _limit(estimate: int, at_least: int) -> int:
+    """What an estimate is given, or twice what did not suffice; no more than one transaction may have, if that does."""
+    limit = max(gas_limit(estimate), at_least)
+    return min(limit, TRANSACTION_GAS_MAX) if estimate <= TRANSACTION_GAS_MAX else limit
+
+
 async def _believed(
     chain: Chain, verdicts: Verdicts, refused: Sequence[tuple[Queued, dict[str, Any]]], final_number: int
 ) -> Verdicts:
@@ -80,12 +91,12 @@ async def _believed(
     proofs = [each.proof for each, _ in refused]
     done = await _executed(chain, proofs, block=None)
     finally_done = await _executed(chain, proofs, block=max(final_number, 0)) if any(done) else done
-    told = {each.id: words for (each, words), is_done in zip(refused, done, strict=True) if not is_done}
+    told = {each.id: words for (each, words), is_done in zip(refused, done, strict=True) if is_done is False}
     executed = [each.id for (each, _), is_final in zip(refused, finally_done, strict=True) if is_final]
     waiting = {
         each.id: EXECUTED_ELSEWHERE
         for (each, _), is_done, is_final in zip(refused, done, finally_done, strict=True)
-        if is_done and not is_final
+        if is_done is not False and not is_final
     }
     return Verdicts(verdicts.sendable, told, {**verdicts.troubled, **waiting}, executed)
 
@@ -109,7 +120,7 @@ async def judge_doubtful(
     undecided = [
         each.id
         for each, is_done in zip(doubtful, executed, strict=True)
-        if not is_done and each.effect_until is not None and now < each.effect_until
+        if is_done is None or (not is_done and each.effect_until is not None and now < each.effect_until)
     ]
     return done, undecided
 
@@ -126,16 +137,16 @@ async def revert_reasons(
     return reasons
 
 
-async def _executed(chain: Chain, proofs: Sequence[Proof], *, block: int | None) -> list[bool]:
-    """Which effects are on the chain, at a block or at the newest one.
+async def _executed(chain: Chain, proofs: Sequence[Proof], *, block: int | None) -> list[bool | None]:
+    """Which effects are on the chain, at a block or at the newest one; None where the node no longer knows that block.
 
     Raises:
-        NodeRefused: the node can't tell, for instance because it prunes history; that is no answer of the contract.
+        NodeRefused: the node does not tell for another reason, and that is no answer of the contract.
     """
     calls = [Call(to=to, data=data or b"", sender=ZERO) for to, data in proofs]
     asked = [call for call in calls if call.to is not None]
     answers = iter(await chain.calls(asked, block=block) if asked else [])
-    return [call.to is not None and _is_true(next(answers)) for call in calls]
+    return [_is_true(next(answers)) if call.to is not None else False for call in calls]
 
 
 async def _empty(chain: Chain, addresses: Iterable[bytes]) -> set[bytes]:
@@ -152,8 +163,10 @@ def _told(revert: Revert) -> dict[str, Any]:
     return {"name": revert.name, "arguments": revert.arguments}
 
 
-def _is_true(answer: bytes | NodeRefused) -> bool:
+def _is_true(answer: bytes | NodeRefused) -> bool | None:
     """A contract's `true`; a revert is not, and nothing, as from an address without code, is not."""
+    if isinstance(answer, NodeRefused) and answer.reason in FORGOTTEN:
+        return None
     if isinstance(answer, NodeRefused) and answer.reason not in REFUSALS:
         raise answer
     return isinstance(answer, bytes) and len(answer) == 32 and int.from_bytes(answer) == 1

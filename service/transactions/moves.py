@@ -80,9 +80,9 @@ async def queued(session: AsyncSession, lane: Lane, *, count_max: int) -> list[Q
               AND (waits_for_nonce IS NULL OR NOT EXISTS (
                 SELECT FROM transactions t WHERE t.chain_id = q.chain_id AND t.signer = q.signer
                   AND t.nonce <= q.waits_for_nonce AND t.status IN ('pending', 'submitted')))
-            ORDER BY id LIMIT LEAST(:count_max, :in_flight_max - (
+            ORDER BY id LIMIT GREATEST(0, LEAST(:count_max, :in_flight_max - (
                 SELECT count(*) FROM transactions f WHERE {lane.condition("f")} AND f.status IN ('pending', 'submitted')
-            ))"""
+            )))"""
         ),
         {**lane.parameters, "count_max": count_max, "in_flight_max": IN_FLIGHT_MAX, "starved": STARVED},
     )
@@ -133,19 +133,22 @@ async def mined_blocks(session: AsyncSession, lane: Lane) -> dict[bytes, int]:
     return {row.block_hash: row.block_number for row in rows}
 
 
-async def doubtful(session: AsyncSession, blocks: Sequence[bytes], displaced: Sequence[UUID]) -> list[Doubtful]:
+async def doubtful(
+    session: AsyncSession, lane: Lane, blocks: Sequence[bytes], displaced: Sequence[UUID]
+) -> list[Doubtful]:
     """What these blocks hold as failed or as cancelled, and what others have displaced."""
     if not blocks and not displaced:
         return []
     rows = await session.execute(
         text(
-            """SELECT t.id, t.proof_recipient, t.proof_data, t.effect_until FROM transactions t
+            f"""SELECT t.id, t.proof_recipient, t.proof_data, t.effect_until FROM transactions t
             LEFT JOIN attempts a ON a.hash = t.transaction_hash
-            WHERE t.status = 'mined' AND t.block_hash = ANY(:blocks) AND (NOT t.succeeded OR a.kind = 'cancel')
+            WHERE {lane.condition("t")} AND t.status = 'mined' AND t.block_hash = ANY(:blocks)
+              AND (NOT t.succeeded OR a.kind = 'cancel')
             UNION ALL
             SELECT t.id, t.proof_recipient, t.proof_data, t.effect_until FROM transactions t WHERE t.id = ANY(:ids)"""
         ),
-        {"blocks": list(blocks), "ids": list(displaced)},
+        {**lane.parameters, "blocks": list(blocks), "ids": list(displaced)},
     )
     return _as_doubtful(rows)
 
@@ -200,22 +203,29 @@ async def last_unmined_nonce(session: AsyncSession, lane: Lane) -> int | None:
 
 async def store_refused(
     session: AsyncSession, refused: Mapping[UUID, dict[str, Any]], *, last_unmined_nonce: int | None
-) -> None:
-    """Believe a refusal only when nothing of the same signer is on its way, which might change the answer."""
+) -> int:
+    """Believe a refusal once what was on its way at the first one has been mined, which might change the answer.
+
+    What comes behind that later does not count, or a busy signer would keep it waiting for ever. How many ended.
+    """
     if not refused:
-        return
+        return 0
     if last_unmined_nonce is not None:
-        await session.execute(
-            text("UPDATE transactions SET waits_for_nonce = :nonce WHERE id = ANY(:ids) AND status = 'queued'"),
+        rows = await session.execute(
+            text(
+                """UPDATE transactions SET waits_for_nonce = :nonce
+                WHERE id = ANY(:ids) AND status = 'queued' AND waits_for_nonce IS NULL RETURNING id"""
+            ),
             {"nonce": last_unmined_nonce, "ids": list(refused)},
         )
-        return
+        waiting = {row.id for row in rows}
+        refused = {id_: words for id_, words in refused.items() if id_ not in waiting}
     statement = text(
         """UPDATE transactions t SET status = 'refused', refusal = CAST(:refusals AS jsonb) -> CAST(t.id AS text)
-        WHERE id = ANY(:ids) AND status = 'queued'"""
+        WHERE id = ANY(:ids) AND status = 'queued' RETURNING id"""
     ).bindparams(bindparam("refusals", type_=JSONB))
     told = {str(id_): refusal for id_, refusal in refused.items()}
-    await session.execute(statement, {"refusals": told, "ids": list(refused)})
+    return len((await session.execute(statement, {"refusals": told, "ids": list(refused)})).all())
 
 
 async def store_executed(session: AsyncSession, ids: Sequence[UUID]) -> None:
@@ -250,7 +260,8 @@ async def store_trouble(session: AsyncSession, troubled: Mapping[UUID, str], ret
             """UPDATE transactions t SET
                 last_error = CASE WHEN t.last_error = 'fee-cap' AND c.words IN
                                   ('fee-too-low', 'replacement-underpriced') THEN t.last_error ELSE c.words END,
-                broadcast_at = CASE WHEN nonce IS NULL THEN NULL ELSE now() END,
+                broadcast_at = CASE WHEN nonce IS NULL THEN NULL WHEN c.words = 'fee-cap' THEN broadcast_at
+                                    ELSE now() END,
                 retry_at = CASE WHEN nonce IS NULL THEN now() + make_interval(secs => :retry_after_s) END
             FROM unnest(CAST(:ids AS uuid[]), CAST(:words AS text[])) AS c(id, words)
             WHERE t.id = c.id AND t.status IN ('queued', 'pending', 'submitted')"""
@@ -299,7 +310,7 @@ async def store_mined(
 
 
 _UNMINED = """broadcast_at = NULL, block_number = NULL, block_hash = NULL,
-    transaction_hash = NULL, succeeded = NULL, gas_used = NULL, gas_price_wei = NULL, refusal = NULL"""
+    succeeded = NULL, gas_used = NULL, gas_price_wei = NULL, refusal = NULL"""
 
 
 async def store_lost(session: AsyncSession, blocks: Sequence[bytes]) -> int:
@@ -307,7 +318,7 @@ async def store_lost(session: AsyncSession, blocks: Sequence[bytes]) -> int:
     if not blocks:
         return 0
     rows = await session.execute(
-        text(f"""UPDATE transactions SET status = 'submitted', last_error = NULL, {_UNMINED}
+        text(f"""UPDATE transactions SET status = 'submitted', last_error = NULL, transaction_hash = NULL, {_UNMINED}
             WHERE status = 'mined' AND block_hash = ANY(:blocks) RETURNING id"""),
         {"blocks": list(blocks)},
     )
@@ -315,7 +326,10 @@ async def store_lost(session: AsyncSession, blocks: Sequence[bytes]) -> int:
 
 
 async def reopen(session: AsyncSession, ids: Sequence[UUID]) -> int:
-    """Back from an end to submitted, since the chain went back below it; its operation stays as it was told."""
+    """Back from an end to submitted, since the chain went back below it; its operation stays as it was told.
+
+    Which version was mined stays known: that one is sent again, and no other.
+    """
     if not ids:
         return 0
     rows = await session.execute(
@@ -330,7 +344,7 @@ async def reopen(session: AsyncSession, ids: Sequence[UUID]) -> int:
 
 
 async def store_final(
-    session: AsyncSession, blocks: Sequence[bytes], executed: Sequence[UUID], undecided: Sequence[UUID]
+    session: AsyncSession, lane: Lane, blocks: Sequence[bytes], executed: Sequence[UUID], undecided: Sequence[UUID]
 ) -> tuple[int, list[UUID]]:
     """From mined to what it ended as, now that the blocks are past reversal.
 
@@ -340,22 +354,23 @@ async def store_final(
         return 0, []
     rows = await session.execute(
         text(
-            """UPDATE transactions t SET last_error = NULL,
+            f"""UPDATE transactions t SET last_error = NULL,
                 status = CASE WHEN t.id = ANY(:executed) THEN 'executed' WHEN NOT t.succeeded THEN 'reverted'
                               WHEN a.kind = 'cancel' THEN 'cancelled' ELSE 'confirmed' END
             FROM attempts a
-            WHERE a.hash = t.transaction_hash AND t.status = 'mined' AND t.block_hash = ANY(:blocks)
+            WHERE {lane.condition("t")} AND t.status = 'mined' AND t.block_hash = ANY(:blocks)
+              AND a.hash = t.transaction_hash
               AND NOT t.id = ANY(:undecided)
             RETURNING t.id, t.status IN ('confirmed', 'executed') AS effect,
                 t.told IN ('confirmed', 'executed') AS told"""
         ),
-        {"blocks": list(blocks), "executed": list(executed), "undecided": list(undecided)},
+        {**lane.parameters, "blocks": list(blocks), "executed": list(executed), "undecided": list(undecided)},
     )
     ended = rows.all()
     return len(ended), [row.id for row in ended if row.told is not None and row.told != row.effect]
 
 
-async def store_starved(session: AsyncSession, blocks: Sequence[bytes], executed: Sequence[UUID]) -> int:
+async def store_starved(session: AsyncSession, lane: Lane, blocks: Sequence[bytes], executed: Sequence[UUID]) -> int:
     """Back to the queue: what failed in these final blocks because it ran out of gas, which no contract decided.
 
     The state may have changed between the estimate and the block. An inner call gets 63 of 64 parts of what is left, so
@@ -363,16 +378,23 @@ async def store_starved(session: AsyncSession, blocks: Sequence[bytes], executed
     """
     rows = await session.execute(
         text(
-            f"""UPDATE transactions t SET {_UNMINED}, status = 'queued', nonce = NULL, gas_limit = NULL,
-                waits_for_nonce = NULL, last_error = :starved
+            f"""UPDATE transactions t SET {_UNMINED}, transaction_hash = NULL, status = 'queued', nonce = NULL,
+                gas_limit = NULL, waits_for_nonce = NULL, last_error = :starved
             FROM attempts a
-            WHERE a.hash = t.transaction_hash AND t.status = 'mined' AND NOT t.succeeded AND t.origin = 'wish'
+            WHERE {lane.condition("t")} AND a.hash = t.transaction_hash AND t.status = 'mined'
+              AND NOT t.succeeded AND t.origin = 'wish'
               AND t.told IS NULL AND t.block_hash = ANY(:blocks) AND t.cancel_asked_at IS NULL
               AND NOT t.id = ANY(:executed) AND t.gas_used * 20 >= a.gas_limit * 19
               AND (SELECT count(DISTINCT nonce) FROM attempts b WHERE b.transaction_id = t.id) < :tries_max
             RETURNING t.id"""
         ),
-        {"blocks": list(blocks), "executed": list(executed), "starved": STARVED, "tries_max": STARVED_MAX},
+        {
+            **lane.parameters,
+            "blocks": list(blocks),
+            "executed": list(executed),
+            "starved": STARVED,
+            "tries_max": STARVED_MAX,
+        },
     )
     return len(rows.all())
 

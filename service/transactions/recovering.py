@@ -45,7 +45,7 @@ async def recover(means: Means, lane: Lane, lease: Lease, seen: Seen) -> Recover
         unsigned = await attempts.unsigned(session, lane, count_max=means.limits.transactions_max)
         spent = await attempts.spent_from(session, lane, next_nonce)
     halted = await signing.sign(means, lane, lease, unsigned)
-    ended = [each for each in spent if each.status in _ENDED]
+    ended = [each for each in spent if each.status in _ENDED and each.origin != "given"]
     if ended:
         halted = await _reopen(means, lane, lease, ended)
     elif again := [each for each in spent if each.told is not None and each.status == "submitted"]:

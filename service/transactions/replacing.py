@@ -5,7 +5,6 @@ from uuid import UUID
 
 from service.chain.node import NodeRefused
 from service.chain.reader import Call, Chain, Fees
-from service.telemetry import logger
 from service.transactions import attempts, moves, signing
 from service.transactions.attempts import CANCEL, Version, Waiting
 from service.transactions.fees import capped_offer, gas_limit, is_adequate, raised
@@ -39,11 +38,10 @@ async def replace(means: Means, lane: Lane, lease: Lease, seen: Seen, *, look_fo
     versions, capped = _better(stuck, fees, empty_gas, cap_wei=limits.fee_max_wei)
     async with means.db.transaction() as session:
         await lease.hold(session)
+        await attempts.abandon_calls(session, [each.transaction_id for each in stuck if each.cancel_asked])
         await attempts.add(session, versions, tip_number=tip_number)
         await moves.store_trouble(session, dict.fromkeys(capped, str(Halt.FEE_CAP)), limits.resend_after_s)
         unsigned = await attempts.unsigned(session, lane, count_max=limits.transactions_max)
-    if capped:
-        logger().error("fee_cap_reached", lane=lane.lease_name, count=len(capped), fee_max_wei=limits.fee_max_wei)
     await signing.sign(means, lane, lease, unsigned)
     return len(versions)
 
@@ -62,8 +60,11 @@ async def gas_of_nothing(chain: Chain, signer: bytes) -> int:
 
 def _needs_more(waiting: Waiting, fees: Fees, next_nonce: int, tip_number: int) -> bool:
     """Asked for, or outbid; or passed by in several blocks although it was the signer's next, or too cheap."""
-    if waiting.cancel_asked or waiting.bump_asked or waiting.outbid:
+    if waiting.cancel_asked or waiting.bump_asked:
         return True
+    if waiting.outbid:
+        # At most once a block: the word of one node alone must not drive an offer up to the cap.
+        return tip_number > waiting.tip_number
     if tip_number - waiting.tip_number < STUCK_BLOCKS:
         return False
     return waiting.nonce == next_nonce or not is_adequate(

@@ -41,6 +41,14 @@ def halt_of(reasons: Mapping[UUID, str]) -> Halted | None:
     return _DOWN if any(reason in set(Failure) for reason in reasons.values()) else None
 
 
+def _policy_halt(kept: Mapping[UUID, str]) -> Halted | None:
+    """What holds a nonce and may not be signed holds up all that come after it."""
+    for id_, reason in kept.items():
+        if reason in set(Refusal):
+            return Halted(Halt.POLICY, f"{reason}: transaction {id_} has a nonce, and its next version is forbidden")
+    return None
+
+
 async def sign(means: Means, lane: Lane, lease: Lease, unsigned: Sequence[Unsigned]) -> Halted | None:
     """Have stored versions signed, and store the signed bytes; what halts the signer, if anything does.
 
@@ -57,6 +65,7 @@ async def sign(means: Means, lane: Lane, lease: Lease, unsigned: Sequence[Unsign
             signed[each.version.id] = outcome
         else:
             refused[each.version.transaction_id] = outcome.reason
+    releasable: set[UUID] = set()
     async with means.db.transaction() as session:
         await lease.hold(session)
         await attempts.store_signed(session, signed)
@@ -67,7 +76,7 @@ async def sign(means: Means, lane: Lane, lease: Lease, unsigned: Sequence[Unsign
             await attempts.release(session, {id_: refused[id_] for id_ in releasable}, retry_after_s)
             kept = {id_: reason for id_, reason in refused.items() if id_ not in releasable}
             await attempts.postpone(session, kept, retry_after_s)
-    return halt_of(refused)
+    return halt_of(refused) or _policy_halt({id_: reason for id_, reason in refused.items() if id_ not in releasable})
 
 
 def _intent(lane: Lane, unsigned: Unsigned) -> SigningIntent:

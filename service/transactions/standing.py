@@ -1,6 +1,6 @@
 """How signers stand: what the chain says of them, what halts one, and what its operator should know."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from service.chain.reader import AccountState
 from service.db import Database
 from service.keys.guard import Failure
+from service.keys.policy import Refusal
 from service.telemetry import logger
 from service.transactions.lanes import Lane
 from service.workers import Lease
@@ -21,6 +22,7 @@ class Halt(StrEnum):
     NO_FUNDS = "no-funds"  # it can't pay for the next transaction
     FEE_CAP = "fee-cap"  # the next block asks more than the cap allows
     FROZEN = "frozen"  # its policy says so
+    POLICY = "policy"  # it forbids a transaction that has a nonce already, and holds up all that come after
     PROVIDER_DOWN = "provider-down"  # whoever holds its key does not answer
     CHAIN_REWOUND = "chain-rewound"  # the chain has lost transactions that were final; they are being sent again
     NODE_BEHIND = "node-behind"  # the node does not know blocks that we have seen
@@ -46,7 +48,8 @@ async def present_halt(session: AsyncSession, chain_id: int, address: bytes) -> 
 
 async def lasts(session: AsyncSession, lane: Lane, halt: str) -> bool:
     """Whether something waits to be tried again because of a halt: until then nothing says that it has passed."""
-    words = list(Failure) if halt == Halt.PROVIDER_DOWN else [halt]
+    families: dict[str, Sequence[str]] = {Halt.PROVIDER_DOWN: list(Failure), Halt.POLICY: list(Refusal)}
+    words = families.get(halt, [halt])
     waits = await session.scalar(
         text(
             f"""SELECT EXISTS (SELECT FROM transactions t WHERE {lane.condition("t")}
@@ -134,6 +137,16 @@ async def store_seen(
             "nonces": [state.next_nonce for state in seen.values()],
             "balances": [state.balance_wei for state in seen.values()],
         },
+    )
+    # A lane without work takes no step that would find its halt gone.
+    await session.execute(
+        text(
+            """UPDATE signers s SET halt = NULL, halt_detail = NULL, halted_at = NULL
+            WHERE chain_id = :chain_id AND address = ANY(:addresses) AND halt <> 'effect-changed' AND NOT EXISTS (
+                SELECT FROM transactions t WHERE t.chain_id = s.chain_id AND t.signer = s.address
+                  AND t.status IN ('queued', 'pending', 'submitted', 'mined'))"""
+        ),
+        {"chain_id": chain_id, "addresses": list(seen)},
     )
     return {row.address: row.alert for row in rows if row.news}
 

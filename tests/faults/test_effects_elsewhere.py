@@ -118,8 +118,7 @@ async def test_a_node_that_cannot_tell_is_no_proof_of_a_failure(world: World, mo
 
     with monkeypatch.context() as patch:
         patch.setattr(Chain, "calls", forgetful)
-        with pytest.raises(NodeRefused):
-            await world.step()
+        await world.step()
     assert (await world.operation(failed))["status"] == "pending"
     await world.finish()
     assert (await world.operation(failed))["status"] == "failed"
