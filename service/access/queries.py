@@ -41,6 +41,12 @@ async def issuers(db: Database) -> list[Issuer]:
     return [Issuer(*row) for row in await db.fetch("SELECT id, name, signer FROM issuers ORDER BY name", ())]
 
 
+async def shares_signer(db: Database, caller: Caller) -> bool:
+    """Whether another issuer's transactions are sent by the same signer."""
+    query = "SELECT 1 FROM issuers WHERE signer = %s AND id <> %s LIMIT 1"
+    return bool(await db.fetch(query, (caller.signer, caller.issuer_id)))
+
+
 StoredKeys = Together[str, StoredKey | None]
 """Looks keys up by their public ids, all that are asked for at once in one query."""
 

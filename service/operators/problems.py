@@ -15,6 +15,12 @@ class SignerNotFound(Problem):
     slug, title, status = "signer-not-found", "No such signer", 404
 
 
+class SignerShared(Problem):
+    """Other issuers' transactions are sent by the same signer: only the service's operator speaks for all of them."""
+
+    slug, title, status = "signer-shared", "Several issuers share this signer", 409
+
+
 class TransactionNotInState(Problem):
     """The transaction stands where this can't be done any more, or not yet; `transaction_status` says where."""
 

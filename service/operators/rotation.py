@@ -122,12 +122,7 @@ class Rotation:
         """From the commit on, requests are the successor's; those being accepted meanwhile are waited for."""
         if self.row.switched_at is not None:
             return
-        waiting = await self._scheduled()
-        if waiting:
-            raise RotationRefused(
-                f"{checksum(self.passage.former)} has scheduled {len(waiting)} actions that nobody else can execute: "
-                "execute or cancel them first (GET /v1/scheduled), then run this again"
-            )
+        await self._refuse_scheduled()
         async with self.means.db.transaction() as session:
             given = {"id": self.passage.issuer.id, "former": self.passage.former, "successor": self.passage.successor}
             await session.execute(text("SELECT FROM issuers WHERE id = :id FOR UPDATE"), {"id": given["id"]})
@@ -156,6 +151,9 @@ class Rotation:
 
         await self.waiting.until(left, lambda told: self.tell("drain", told))
         self.tell("drain", "the former has nothing on its way")
+        # What was accepted just before the switch may have scheduled something since.
+        await self.waiting.mirrored((await self.means.chain.head()).tip.number, lambda told: self.tell("mirror", told))
+        await self._refuse_scheduled()
 
     async def _revoke(self) -> None:
         target = await self._authority()
@@ -239,6 +237,14 @@ class Rotation:
     async def _missing(self, target: Target) -> Mapping[int, int]:
         held = await self._roles(target)
         return authority.missing(held[self.passage.former], held[self.passage.successor])
+
+    async def _refuse_scheduled(self) -> None:
+        waiting = await self._scheduled()
+        if waiting:
+            raise RotationRefused(
+                f"{checksum(self.passage.former)} has scheduled {len(waiting)} actions that nobody else can execute: "
+                "execute or cancel them first (GET /v1/scheduled), then run this again"
+            )
 
     async def _scheduled(self) -> Sequence[str]:
         target = await self._authority()

@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Request
 
 from service.access.http import REFUSED, Operating
-from service.access.queries import Caller
+from service.access.queries import Caller, shares_signer
 from service.addresses import checksum
 from service.db import Database
 from service.deployments.orders import EmptyOrder
@@ -18,6 +18,7 @@ from service.operators.commands import Act
 from service.operators.problems import (
     ApprovalByRequester,
     SignerNotFound,
+    SignerShared,
     TransactionNotFound,
     TransactionNotInState,
 )
@@ -130,7 +131,10 @@ async def list_signers(caller: Operating, chain_id: ChainId, db: Db) -> list[Sig
 
 
 @router.post(
-    "/signers/{signer}/resume", status_code=202, tags=["signers"], responses=documented(*WRITE, SignerNotFound)
+    "/signers/{signer}/resume",
+    status_code=202,
+    tags=["signers"],
+    responses=documented(*WRITE, SignerNotFound, SignerShared),
 )
 async def resume_signer(
     signer: AddressInPath, order: EmptyOrder, ask: AskingDep, chain_id: ChainId, db: Db
@@ -139,6 +143,8 @@ async def resume_signer(
     request = ask(order)
     if signer != request.caller.signer:
         raise SignerNotFound("list the issuer's own with GET /v1/signers")
+    if await shares_signer(db, request.caller):
+        raise SignerShared("ask the service's operator for `muniment transactions resume`")
     if await request.first_id(db) is None:
         async with db.transaction() as session:
             if await request.claim(session, f"signers/{checksum(signer)}"):
@@ -163,6 +169,8 @@ async def _act(db: Database, chain_id: int, request: Intention, id: UUID, act: A
     if await request.first_id(db) is None:
         async with db.read() as connection:
             found = await queries.detail(connection, chain_id=chain_id, owner=_owner(request.caller), id=id)
+        if found.listed.transaction.issuer_id != request.caller.issuer_id:
+            raise TransactionNotInState("it is the service's own: its operator steers it with `muniment transactions`")
         async with db.transaction() as session:
             if await request.claim(session, f"transactions/{id}"):
                 await act(session, found.listed.transaction)

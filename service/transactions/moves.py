@@ -334,9 +334,10 @@ async def reopen(session: AsyncSession, ids: Sequence[UUID]) -> int:
         return 0
     rows = await session.execute(
         text(
-            f"""UPDATE transactions SET told = coalesce(told, status), status = 'submitted', last_error = NULL,
+            f"""UPDATE transactions SET status = 'submitted', last_error = NULL,
+                told = CASE WHEN origin = 'filler' THEN NULL ELSE coalesce(told, status) END,
                 {_UNMINED}
-            WHERE id = ANY(:ids) AND status IN ('confirmed', 'reverted', 'cancelled') RETURNING id"""
+            WHERE id = ANY(:ids) AND status IN ('confirmed', 'reverted', 'cancelled', 'displaced') RETURNING id"""
         ),
         {"ids": list(ids)},
     )

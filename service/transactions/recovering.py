@@ -12,7 +12,7 @@ from service.transactions.standing import Halt, Halted
 from service.workers import Lease
 
 _SENT_AGAIN = "the node does not count nonces {} to {}, which were final: they are sent again"
-_ENDED = frozenset({"confirmed", "reverted", "cancelled", "executed"})
+_ENDED = frozenset({"confirmed", "reverted", "cancelled", "executed", "displaced"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,11 @@ async def recover(means: Means, lane: Lane, lease: Lease, seen: Seen) -> Recover
 async def _reopen(means: Means, lane: Lane, lease: Lease, ended: Sequence[Spent]) -> Halted:
     """What was final is not on the chain, or the node is behind: the same bytes are sent again either way."""
     hashes = await means.chain.block_hashes(sorted({each.block_number for each in ended if each.block_number}))
-    gone = [each.transaction_id for each in ended if each.block_number and hashes[each.block_number] != each.block_hash]
+    gone = [
+        each.transaction_id
+        for each in ended
+        if each.status == "displaced" or (each.block_number and hashes[each.block_number] != each.block_hash)
+    ]
     async with means.db.transaction() as session:
         await lease.hold(session)
         reopened = await moves.reopen(session, gone)

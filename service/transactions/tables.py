@@ -41,7 +41,7 @@ NEXT = {
     Status.CANCELLED: {Status.SUBMITTED},
     Status.REFUSED: set(),
     Status.EXECUTED: set(),
-    Status.DISPLACED: set(),
+    Status.DISPLACED: {Status.SUBMITTED},
 }
 
 LIVE = (Status.QUEUED, Status.PENDING, Status.SUBMITTED, Status.MINED)

@@ -8,9 +8,11 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import text
 
+from scripts.stack import CHAIN_ID
 from service.access import commands as access
 from service.access.apikeys import Scope
 from service.addresses import checksum
+from service.transactions.commands import Wish, enqueue
 from service.transactions.sender import watch
 from tests.rpc import rpc
 from tests.web.answers import problem
@@ -224,6 +226,9 @@ async def test_a_signer_without_ether_is_told_as_halted_and_resumed_once_it_is_f
     shared: World, minting: tuple[str, str]
 ) -> None:
     signer = checksum(shared.signer)
+    async with shared.db.transaction() as session:  # the other issuers of this module have signers of their own
+        others = text("UPDATE issuers SET signer = :other WHERE name <> 'Harbour Estates'")
+        await session.execute(others, {"other": b"\x22" * 20})
     rpc(shared.chain_url, "anvil_setBalance", signer, "0x0")
     operation, _ = await queued(shared, minting)
     await shared.send()
@@ -240,3 +245,11 @@ async def test_a_signer_without_ether_is_told_as_halted_and_resumed_once_it_is_f
     (told,) = await read(shared, "/v1/signers")
     assert told["halt"] is None
     assert 0 < int(told["balance_wei"]) < 10**20
+
+
+async def test_who_shares_a_signer_neither_resumes_it_nor_steers_what_is_the_services_own(shared: World) -> None:
+    first, other = shared.key, await shared.new_issuer("Shares A Signer")
+    async with shared.db.transaction() as session:
+        id_ = await enqueue(session, Wish(CHAIN_ID, shared.signer, shared.settings.factory, b"\x01\x02\x03\x04"))
+    problem(await shared.post(f"/v1/transactions/{id_}/cancel", key=first), "transaction-not-in-state")
+    problem(await shared.post(f"/v1/signers/{checksum(shared.signer)}/resume", key=other), "signer-shared")

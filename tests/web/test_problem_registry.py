@@ -88,6 +88,7 @@ TOLD_BY = {
     "scope-missing": "transactions/test_operator.py",
     "signer-is-ours": "governance/test_refusals.py",
     "signer-lacks-role": "tokens/test_refusals.py",
+    "signer-shared": "transactions/test_operator.py",
     "signer-not-found": "transactions/test_operator.py",
     "state-not-kept": "compliance/test_preview.py",
     "subject-not-found": "compliance/test_documents.py",
