@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -54,6 +55,22 @@ def ceiling(url: str, contract: str, private_key: str, count: int) -> float:
             raise TimeoutError("the node did not mine what was pushed")
         time.sleep(POLL_INTERVAL_S)
     return count / (time.monotonic() - start_s)
+
+
+def call_latencies_ms(url: str, contract: str, done: Event) -> list[float]:
+    """How long the bare node takes for the cheapest call of a contract, one call at a time, until `done` is set."""
+    place, latencies_ms = urlsplit(url), []
+    connection = http.client.HTTPConnection(place.hostname or "", place.port)
+    call = {"to": contract, "data": "0x18160ddd"}  # totalSupply(), ERC-20
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "eth_call", "params": [call, "latest"]})
+    while not done.wait(POLL_INTERVAL_S):
+        start_s = time.perf_counter()
+        connection.request("POST", "/", body, {"Content-Type": "application/json"})
+        if "result" not in json.load(connection.getresponse()):
+            raise RuntimeError("the node refused a call")
+        latencies_ms.append((time.perf_counter() - start_s) * 1_000)
+    connection.close()
+    return latencies_ms
 
 
 def _abi() -> Any:

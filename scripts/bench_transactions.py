@@ -13,13 +13,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from scripts import bench_past, signals
 from scripts.bench_load import Answers, post, send
-from scripts.bench_references import ceiling, web3_loop
+from scripts.bench_references import call_latencies_ms, ceiling, web3_loop
 from scripts.bench_system import BLOCK_GAS, Issuer, System
 from scripts.local import ROOT, NotInstalled, ProcessDied
 from scripts.stack import Stack
@@ -101,7 +103,13 @@ class Bench:
         queue = self.system.mints([one], self.sizes.mints_blocks)
         requests = self.system.mints([one], QUEUE_REQUESTS)
         send(url, queue, clients=CLIENTS, status=202)
-        answers = send(url, requests, clients=QUEUE_CLIENTS, status=202)
+        done = Event()
+        with ThreadPoolExecutor(1) as pool:
+            calls = pool.submit(call_latencies_ms, self.system.chain_url, one.contract, done)
+            answers = send(url, requests, clients=QUEUE_CLIENTS, status=202)
+            done.set()
+        at_node = sorted(calls.result())
+        self.note("the node alone, one eth_call meanwhile, p99 ms", at_node[int(len(at_node) * 0.99)])
         self.note("accepted while the sender is busy, p50 ms", answers.latency_ms(50))
         self.note("accepted while the sender is busy, p99 ms", answers.latency_ms(99))
         self.system.wait_until_closed()

@@ -121,10 +121,12 @@ async def run(
     poll_interval_s: float,
     stop: asyncio.Event,
     retry: Sequence[type[Exception]] = (),
+    pace_s: float = 0.0,
 ) -> None:
     """Drive a step until `stop` is set.
 
     Args:
+        pace_s: least time from the beginning of one step to that of the next: under load a step then finds more to do.
         retry: failures of the outside world (a node that does not answer) that pass with time. Postgres being away
             always is one. Anything else is a bug and ends the process, for a supervisor to see.
     """
@@ -132,12 +134,12 @@ async def run(
     failures = 0
     log = logger().bind(worker=lease.name)
     while not stop.is_set():
-        pause_s = poll_interval_s
+        pause_s, began_s = poll_interval_s, time.monotonic()
         try:
             if lease.epoch is None and await lease.take(db):
                 log.info("lease_taken", epoch=lease.epoch)
             if lease.epoch is not None and await _kept(db, lease, step) > 0:
-                pause_s = 0.0
+                pause_s = max(began_s + pace_s - time.monotonic(), 0.0)
             await lease.keep(db)
             failures = 0
         except LeaseLost:
