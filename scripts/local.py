@@ -187,9 +187,9 @@ def unpack_chain(file: Path) -> Path:
     return plain
 
 
-def start_anvil(log: Path, *options: str, port: int = 0) -> Anvil:
+def start_anvil(log: Path, *options: str, port: int = 0, states_kept: int = STATES_KEPT) -> Anvil:
     """Start a chain; port 0 takes a free one. History is pruned: kept whole, it writes gigabytes."""
-    command = [anvil_path(), "--port", str(port), "--prune-history", str(STATES_KEPT), *options]
+    command = [anvil_path(), "--port", str(port), "--prune-history", str(states_kept), *options]
     child = spawn("anvil", command, log=log)
     try:
         bound = wait_for(lambda: child.ask(LISTENING), what="anvil")

@@ -149,6 +149,8 @@ class Stack:
     """Mine each transaction at once, besides a block every `block_time_s`."""
     detour: Callable[[str, str], dict[str, str]] | None = None
     """Given the URLs of Postgres and of the chain, settings in place of the usual ones: for proxies before the two."""
+    states_kept: int = local.STATES_KEPT
+    """So many blocks back the chain can be asked what was."""
     settings: dict[str, str] = field(default_factory=dict)
     postgres: Postgres | None = None
     anvil: Anvil | None = None
@@ -202,7 +204,7 @@ class Stack:
             options += ["--load-state", str(local.unpack_chain(self.chain_state))]
         if self.block_time_s:
             options += ["--block-time", f"{self.block_time_s:g}", *(["--mixed-mining"] if self.mixed_mining else [])]
-        self.anvil = local.start_anvil(self.logs / "anvil.log", *options, port=port)
+        self.anvil = local.start_anvil(self.logs / "anvil.log", *options, port=port, states_kept=self.states_kept)
 
     def save_chain(self) -> None:
         """Keep the chain's state for the next start."""

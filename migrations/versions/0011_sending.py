@@ -139,6 +139,7 @@ def _signers() -> None:
 
 def downgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '3s'")
+    _refuse_new_ends()
     op.drop_table("signers")
     op.execute("DROP TRIGGER attempts_keep_signed ON attempts")
     op.execute("DROP FUNCTION attempts_keep_signed()")
@@ -162,3 +163,14 @@ def downgrade() -> None:
         *("issuer_id", "caller_id", "origin", "cancel_asked_at", "bump_asked_at", "approved_at", "approved_by", "told"),
     ):
         op.drop_column("transactions", name)
+
+
+def _refuse_new_ends() -> None:
+    """The version before this one has no words for these, and what an operation was told must not change."""
+    query = "SELECT count(*) FROM transactions WHERE status IN ('cancelled', 'displaced')"
+    count = op.get_bind().scalar(sa.text(query))
+    if count:
+        raise RuntimeError(
+            f"{count} transactions were cancelled or displaced, which versions before 0011 cannot tell: nothing was "
+            "changed; go back by restoring a backup of that version instead"
+        )

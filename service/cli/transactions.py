@@ -164,6 +164,25 @@ def list_signers(watch: WatchOption = False, as_json: frame.JsonOption = False) 
         _show(settings, read, _signers_table, watch=watch)
 
 
+@app.command("endpoints")
+def list_endpoints(watch: WatchOption = False, as_json: frame.JsonOption = False) -> None:
+    """How the chain's endpoints do, as the sender last told it: state, blocks behind, latency, failures."""
+    from service.operators.views import EndpointView
+    from service.transactions import endpoints
+
+    settings = read_settings()
+
+    async def read(db: Any) -> Sequence[Any]:
+        async with db.read() as connection:
+            return await endpoints.seen(connection, chain_id=settings.chain_id)
+
+    if as_json:
+        rows = frame.with_database(settings, read)
+        _print_json({"data": [EndpointView.model_validate(row).model_dump(mode="json") for row in rows]})
+    else:
+        _show(settings, read, _endpoints_table, watch=watch)
+
+
 # What the commands share
 
 
@@ -316,6 +335,24 @@ def _signers_table(rows: Sequence[Any]) -> RenderableType:
         ether = f"{standing.balance_wei / ETHER:.4f}"
         told = (live, oldest, halt, alert + foreign, policy)
         table.add_row(checksum(row.address), ether, str(standing.next_nonce), *told)
+    return table
+
+
+def _endpoints_table(rows: Sequence[Any]) -> RenderableType:
+    if not rows:
+        return "no sender has told of an endpoint yet"
+    table = Table(
+        *("endpoint", "state", "told", "head", "behind", "latency, ms", "failures", "contradictions", "last error")
+    )
+    for row in rows:
+        colour = {"up": "green", "down": "red"}.get(row.state, "yellow")
+        chain = ", of another chain" if row.wrong_chain else ""
+        head = "" if row.head is None else f"{row.head}, {_age(row.head_age_s)} ago"
+        latency = "" if row.latency_ms is None else f"{row.latency_ms:.1f}"
+        table.add_row(
+            *(_safe(row.name), f"[{colour}]{row.state}[/{colour}]{chain}", f"{_age(row.seen_age_s)} ago", head),
+            *(str(row.behind_blocks), latency, str(row.failures), str(row.contradictions), _safe(row.last_error or "")),
+        )
     return table
 
 

@@ -41,6 +41,14 @@ class Unsigned:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A key is not at hand. `reason` is a word of `Failure`, and `detail` tells no secret."""
+
+    reason: str
+    detail: str
+
+
 Outcome = SignedTransaction | Unsigned
 
 
@@ -76,6 +84,12 @@ class Guard:
         if failed:
             logger().warning("transactions_unsigned", count=len(failed), reason=failed[0])
         return outcomes
+
+    async def faults(self) -> dict[bytes, Fault]:
+        """Ask every provider for its keys, all at once and without a signature; those that are not at hand, and why."""
+        addresses = sorted(self.signers.addresses)
+        found = await asyncio.gather(*(_fault(self.signers[address]) for address in addresses))
+        return {address: fault for address, fault in zip(addresses, found, strict=True) if fault is not None}
 
     async def _judge(self, session: AsyncSession, intents: Sequence[SigningIntent]) -> list[Judged]:
         stored = await policies.stored_policies(session, {each.signer for each in intents})
@@ -156,6 +170,16 @@ async def _signed_there(signer: Signer, judged: Sequence[Judged]) -> list[Outcom
                 return Unsigned(failure)
 
     return await asyncio.gather(*(one(each) for each in judged))
+
+
+async def _fault(signer: Signer) -> Fault | None:
+    try:
+        await signer.health()
+    except (ProviderDown, SignerRefused) as error:
+        return Fault(_failure(error), str(error))
+    except Exception as error:
+        return Fault(_failure(error), f"a fault of ours, {type(error).__name__}: the sender's log has it")
+    return None
 
 
 def _failure(error: Exception) -> Failure:

@@ -13,7 +13,8 @@ from service.addresses import checksum
 from service.mirror import queries as mirror
 from service.operators import queries
 from service.operators.queries import LeaseState, SignerState
-from service.transactions import overview, totals
+from service.transactions import endpoints, overview, totals
+from service.transactions.endpoints import EndpointSeen
 from service.transactions.overview import Load
 from service.transactions.tables import LIVE, Status
 from service.transactions.totals import OUTSIDERS, Total
@@ -28,16 +29,18 @@ router = APIRouter()
 
 @router.get("/metrics", include_in_schema=False)
 async def read_metrics(request: Request, caller: Scraping, db: Db) -> Response:
-    """Queues, nonces, fees, signers, leases and the mirror, of the whole deployment; no issuer is named."""
+    """Queues, nonces, fees, signers, endpoints, leases and the mirror, of the whole deployment; no issuer is named."""
     del caller
     chain_id: int = request.app.state.settings.chain_id
     async with db.read() as connection:
         loads = await overview.loads(connection, chain_id=chain_id)
         signers = await queries.signers(connection, chain_id=chain_id, addresses=[])
         sums = await totals.totals(connection, chain_id=chain_id)
+        nodes = await endpoints.seen(connection, chain_id=chain_id)
         leases = await queries.leases(connection)
         seen = await mirror.status(connection, chain_id=chain_id)
-    families = [*_live(loads), *_totals(sums), *_signers(signers), *_leases(leases), *_mirror(seen)]
+    families = [*_live(loads), *_totals(sums), *_signers(signers), *_endpoints(nodes), *_leases(leases)]
+    families += _mirror(seen)
     return Response("".join(written(*family) for family in families), media_type=MEDIA_TYPE)
 
 
@@ -131,6 +134,25 @@ def _signers(signers: Iterable[SignerState]) -> Iterator[Family]:
             *(f"signer_{name}", "gauge", meaning),
             [({**label, name: told}, 1) for standing, label in seen if (told := getattr(standing, name)) is not None],
         )
+
+
+def _endpoints(nodes: Iterable[EndpointSeen]) -> Iterator[Family]:
+    rows = [({"endpoint": each.name}, each) for each in nodes]
+    yield (
+        *("endpoint_up", "gauge", "Whether an endpoint is in use; 0 as well where no sender tells of it any more."),
+        [(label, int(each.state == "up")) for label, each in rows],
+    )
+    for name, kind, meaning, field in (
+        ("behind_blocks", "gauge", "Blocks that an endpoint is below the best one.", "behind_blocks"),
+        ("failures", "gauge", "Questions in a row without a usable answer.", "failures"),
+        ("contradictions_total", "counter", "Answers that contradicted those of other endpoints.", "contradictions"),
+        ("seen_age_seconds", "gauge", "Seconds since a sender told of an endpoint.", "seen_age_s"),
+    ):
+        yield f"endpoint_{name}", kind, meaning, [(label, getattr(each, field)) for label, each in rows]
+    yield (
+        *("endpoint_latency_seconds", "gauge", "What an endpoint took for its last answer."),
+        [(label, each.latency_ms / 1000) for label, each in rows if each.latency_ms is not None],
+    )
 
 
 def _leases(leases: Iterable[LeaseState]) -> Iterator[Family]:

@@ -1,4 +1,4 @@
-"""/v1/transactions and /v1/signers: how an issuer's transactions stand, for keys with the scope `transactions`."""
+"""/v1/transactions, /v1/signers, /v1/endpoints: how an issuer's transactions stand, for the scope `transactions`."""
 
 from typing import Annotated
 from uuid import UUID
@@ -22,8 +22,9 @@ from service.operators.problems import (
     TransactionNotFound,
     TransactionNotInState,
 )
-from service.operators.views import SignerView, TransactionDetail, TransactionSummary
+from service.operators.views import EndpointView, SignerView, TransactionDetail, TransactionSummary
 from service.transactions import commands as transactions
+from service.transactions import endpoints
 from service.transactions.overview import STUCK_AFTER_S, Owner
 from service.transactions.tables import Status
 from service.web.bodies import StrictJsonRoute
@@ -150,6 +151,15 @@ async def resume_signer(
             if await request.claim(session, f"signers/{checksum(signer)}"):
                 await transactions.resume(session, signer, chain_id=chain_id)
     return (await _signers(db, chain_id, request.caller))[0]
+
+
+@router.get("/endpoints", tags=["signers"], responses=documented(*REFUSED))
+async def list_endpoints(caller: Operating, chain_id: ChainId, db: Db) -> list[EndpointView]:
+    """How the chain's endpoints do, as the sender last told it: in use or not, latency, blocks behind, failures."""
+    del caller
+    async with db.read() as connection:
+        found = await endpoints.seen(connection, chain_id=chain_id)
+    return [EndpointView.model_validate(each) for each in found]
 
 
 async def _signers(db: Database, chain_id: int, caller: Caller) -> list[SignerView]:

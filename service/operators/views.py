@@ -11,6 +11,7 @@ from service.addresses import Address, Hash
 from service.amounts import Amount
 from service.operations.views import TransactionStatus
 from service.operators.queries import Detail, Listed, SignerState
+from service.transactions.endpoints import KNOWN_WITHIN_S
 
 _SUMMARY: JsonDict = {
     "id": "0199f6b2-7c1e-7a54-9d7e-0b6d3c6c2f11",
@@ -78,6 +79,23 @@ _SIGNER: JsonDict = {
     "oldest_unmined_s": 12.5,
     "policy": {"rate_max": 100},
     "frozen": False,
+}
+
+
+_ENDPOINT: JsonDict = {
+    "number": 1,
+    "name": "endpoint 1 (node.example)",
+    "state": "up",
+    "failures": 0,
+    "latency_ms": 12.5,
+    "head": 120,
+    "head_age_s": 2.5,
+    "behind_blocks": 0,
+    "wrong_chain": False,
+    "contradictions": 0,
+    "last_error": None,
+    "seen_at": "2026-05-03T10:02:00Z",
+    "seen_age_s": 2.0,
 }
 
 
@@ -221,6 +239,28 @@ class SignerView(BaseModel):
                 "frozen": state.limits.frozen if state.limits else False,
             }
         )
+
+
+class EndpointView(BaseModel):
+    """How an endpoint of the chain does, as the sender last told it."""
+
+    model_config = ConfigDict(from_attributes=True, json_schema_extra={"example": _ENDPOINT})
+
+    number: int = Field(description="Its place in MUNIMENT_RPC_URL, from 1 on.")
+    name: str = Field(description="Its number and host, never its URL.")
+    state: Literal["up", "down", "unknown"] = Field(
+        description=f"`unknown`: no sender has told of it for {KNOWN_WITHIN_S} seconds."
+    )
+    failures: int = Field(description="Questions in a row without a usable answer.")
+    latency_ms: float | None = Field(description="Of its last answer.")
+    head: int | None = Field(description="The newest block it spoke of.")
+    head_age_s: float | None = Field(description="Since it spoke of that block.")
+    behind_blocks: int = Field(description="Below the best endpoint, when they were last compared.")
+    wrong_chain: bool
+    contradictions: int = Field(description="Answers that contradicted the others', since the sender began.")
+    last_error: str | None = Field(description="The last fault, also where it is over; what may be a key is left out.")
+    seen_at: datetime
+    seen_age_s: float = Field(description="Since a sender told of it.")
 
 
 def _summary(listed: Listed) -> dict[str, Any]:

@@ -52,7 +52,7 @@ async def confirm(means: Means, lane: Lane, lease: Lease, seen: Seen) -> int:
         await moves.store_mined(session, news.receipts, refusals)
         await _note(session, lane, len(displaced), [*undone, *changed])
     if unmined:
-        logger().warning("transactions_unmined", lane=lane.lease_name, count=unmined)
+        logger().warning("transactions_unmined", worker=lane.lease_name, count=unmined)
     return unmined + len(news.receipts) + moved + ended
 
 
@@ -64,11 +64,19 @@ async def _look(means: Means, lane: Lane, seen: Seen) -> News:
     owners = {hash_: each.id for each in counted for hash_ in each.hashes}
     found = await means.chain.receipts(list(owners)) if owners else []
     receipts = {owners[receipt.transaction_hash]: receipt for receipt in found if receipt is not None}
-    displaced = [each for each in counted if each.id not in receipts and seen.is_past(each.signer, each.nonce)]
+    past = [each for each in counted if each.id not in receipts and seen.is_past(each.signer, each.nonce)]
+    displaced = await _displaced(means, past)
     hashes = await means.chain.block_hashes(sorted(set(blocks.values()))) if blocks else {}
     lost = [hash_ for hash_, number in blocks.items() if hashes[number] != hash_]
     final = [hash_ for hash_, number in blocks.items() if hashes[number] == hash_ and number <= seen.head.final_number]
     return News(receipts, displaced, lost, final)
+
+
+async def _displaced(means: Means, past: Sequence[Unmined]) -> list[Unmined]:
+    """Those of which no version is mined: where endpoints disagree on that, nothing is concluded until they agree."""
+    hashes = [hash_ for each in past for hash_ in each.hashes]
+    unmined = dict(zip(hashes, await means.chain.unmined(hashes), strict=True)) if hashes else {}
+    return [each for each in past if all(unmined[hash_] for hash_ in each.hashes)]
 
 
 async def _refusals(means: Means, receipts: Mapping[UUID, Receipt]) -> dict[UUID, dict[str, Any]]:
@@ -85,10 +93,10 @@ async def _note(session: AsyncSession, lane: Lane, displaced_count: int, changed
     if lane.signer is None:
         return
     if displaced_count:
-        logger().error("nonces_spent_elsewhere", lane=lane.lease_name, count=displaced_count)
+        logger().error("nonces_spent_elsewhere", worker=lane.lease_name, count=displaced_count)
         await standing.count_foreign(session, lane.chain_id, lane.signer, displaced_count)
     if changed:
         told = ", ".join(str(id_) for id_ in changed[:5])
-        logger().error("effect_changed", lane=lane.lease_name, count=len(changed), first=str(changed[0]))
+        logger().error("effect_changed", worker=lane.lease_name, count=len(changed), detail=told)
         halted = Halted(Halt.EFFECT_CHANGED, f"sent again, these ended otherwise than their operations told: {told}")
         await standing.store_halt(session, lane.chain_id, lane.signer, halted)

@@ -66,7 +66,7 @@ async def _reopen(means: Means, lane: Lane, lease: Lease, ended: Sequence[Spent]
         await lease.hold(session)
         reopened = await moves.reopen(session, gone)
     if reopened:
-        logger().error("final_transactions_lost", lane=lane.lease_name, count=reopened)
+        logger().error("final_transactions_lost", worker=lane.lease_name, count=reopened)
     halt = Halt.NODE_BEHIND if None in hashes.values() else Halt.CHAIN_REWOUND
     first, last = ended[0].nonce, ended[-1].nonce
     return Halted(halt, _SENT_AGAIN.format(first, last))

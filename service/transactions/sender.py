@@ -7,25 +7,28 @@ A lane's lease makes one sender the only one that writes; lanes do not wait for 
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from service.addresses import checksum
 from service.chain.node import NodeRefused, NodeUnavailable
+from service.chain.reader import WrongChain
 from service.chain.reasons import Reason
 from service.db import UNAVAILABLE
+from service.keys.guard import Fault
 from service.telemetry import logger
-from service.transactions import attempts, moves, standing
+from service.transactions import attempts, endpoints, moves, standing
 from service.transactions.claiming import claim
 from service.transactions.confirming import confirm
 from service.transactions.lanes import Lane, Means, Seen, busy_lanes
+from service.transactions.providers import NO_FAULTS, Providers
 from service.transactions.recovering import recover
 from service.transactions.replacing import replace
-from service.workers import Lease, pause, run
+from service.transactions.standing import Halt, Halted
+from service.workers import Lease, LeaseLost, pause, run
 
 PACE_S = 0.05
-"""Least time from one step of a lane to its next: what a step costs hardly depends on how many transactions it moves."""
+"""Least time from one step of a lane to its next: a step costs hardly more for many transactions than for one."""
 
 LOOK_EVERY_S = 1.0
 """How often a lane looks for what is stuck."""
@@ -92,25 +95,42 @@ class Sender:
             await attempts.store_broadcast(session, taken)
             await moves.store_trouble(session, troubled, limits.resend_after_s)
         if troubled:
-            words = sorted(set(troubled.values()))
-            logger().warning("broadcast_refused", lane=lane.lease_name, count=len(troubled), reasons=words)
+            words = ", ".join(sorted(set(troubled.values())))
+            logger().warning("broadcast_refused", worker=lane.lease_name, count=len(troubled), reason=words)
         return len(taken)
 
 
-async def watch(means: Means) -> set[Lane]:
-    """Look at every signer, busy or not: note its nonce and its ether, and find whose ends the chain has lost."""
+async def watch(means: Means, faults: Mapping[bytes, Fault] = NO_FAULTS) -> set[Lane]:
+    """Look at every signer, busy or not: note its nonce and its ether, and find whose ends the chain has lost.
+
+    How the chain's endpoints do is stored as well, whether or not they answered.
+
+    Args:
+        faults: why providers have no use of a signer's key now.
+
+    Raises:
+        NodeUnavailable, NodeRefused: the chain tells nothing.
+        WrongChain: another node answers.
+    """
+    try:
+        await means.chain.head()
+        return await _watch_signers(means, faults)
+    finally:
+        await endpoints.store(means.db, means.chain.chain_id, means.chain.health())
+
+
+async def _watch_signers(means: Means, faults: Mapping[bytes, Fault]) -> set[Lane]:
     chain_id, addresses = means.chain.chain_id, sorted(means.guard.signers.addresses)
     if not addresses:
         return set()
     states = await means.chain.accounts(addresses, final_number=-1)
     seen = dict(zip(addresses, states, strict=True))
     async with means.db.transaction() as session:
-        alerts = await standing.store_seen(session, chain_id, seen, balance_low_wei=means.limits.balance_low_wei)
+        low_wei = means.limits.balance_low_wei
+        alerts = await standing.store_seen(session, chain_id, seen, faults, balance_low_wei=low_wei)
         ours = await standing.next_nonces(session, chain_id, means.guard.signers.addresses)
-    for address, alert in alerts.items():
-        logger().error(
-            "signer_alert", signer=checksum(address), alert=alert, balance_wei=str(seen[address].balance_wei)
-        )
+    for address, news in alerts.items():
+        logger().error("signer_alert", worker=Lane(chain_id, address).lease_name, reason=news.alert, detail=news.detail)
     return {Lane(chain_id, address) for address, nonce in ours.items() if nonce > seen[address].next_nonce}
 
 
@@ -121,19 +141,38 @@ async def drive(means: Means, *, lease_ttl_s: float, poll_interval_s: float, sto
     """
     sender, running = Sender(means), _Running()
     watched_s, rewound = -WATCH_EVERY_S, set[Lane]()
-    while not stop.is_set():
-        try:
-            if time.monotonic() - watched_s >= WATCH_EVERY_S:
-                watched_s = time.monotonic()
-                rewound = await watch(means)
-            lanes = await busy_lanes(means.db, means.chain.chain_id, means.guard.signers.addresses) | rewound
-        except (*UNAVAILABLE, NodeUnavailable, NodeRefused) as error:
-            logger().warning("lanes_unknown", error_kind=type(error).__name__)
-        else:
-            running.keep(lanes, sender, lease_ttl_s=lease_ttl_s, poll_interval_s=poll_interval_s)
-        running.check()
-        await pause(stop, poll_interval_s)
-    await running.end()
+    async with Providers(means.guard) as providers:
+        while not stop.is_set():
+            try:
+                if time.monotonic() - watched_s >= WATCH_EVERY_S:
+                    watched_s = time.monotonic()
+                    rewound = await watch(means, providers.faults())
+                lanes = await busy_lanes(means.db, means.chain.chain_id, means.guard.signers.addresses) | rewound
+            except (*UNAVAILABLE, NodeUnavailable, NodeRefused) as error:
+                logger().warning("lanes_unknown", error_kind=type(error).__name__)
+            else:
+                running.keep(lanes, sender, lease_ttl_s=lease_ttl_s, poll_interval_s=poll_interval_s)
+            running.check()
+            await pause(stop, poll_interval_s)
+        await running.end()
+
+
+class StepFailed(Exception):
+    """A step of a lane met a fault of ours, which the log has; it is tried again after a pause that grows."""
+
+
+async def _step_alone(sender: Sender, lane: Lane, lease: Lease) -> int:
+    """A step whose fault stays in its lane: logged, shown as its signer's halt, and no other lane's."""
+    try:
+        return await sender.step(lane, lease)
+    except (*UNAVAILABLE, NodeUnavailable, NodeRefused, LeaseLost, WrongChain):
+        raise
+    except Exception as error:
+        logger().error("lane_failed", worker=lane.lease_name, exc_info=error)
+        if lane.signer is not None:
+            detail = f"a fault of ours, {type(error).__name__}: the sender's log has it, and it is tried again"
+            await standing.tell(sender.means.db, lane, lease, Halted(Halt.STEP_FAILED, detail))
+        raise StepFailed(lane.lease_name) from error
 
 
 @dataclass(slots=True)
@@ -152,7 +191,7 @@ class _Running:
             lease = Lease(lane.lease_name, ttl_s=lease_ttl_s)
 
             async def step(lease: Lease, lane: Lane = lane) -> int:
-                return await sender.step(lane, lease)
+                return await _step_alone(sender, lane, lease)
 
             work = run(
                 sender.means.db,
@@ -160,13 +199,17 @@ class _Running:
                 step,
                 poll_interval_s=poll_interval_s,
                 stop=stop,
-                retry=(NodeUnavailable, NodeRefused),
+                retry=(NodeUnavailable, NodeRefused, StepFailed),
                 pace_s=PACE_S,
             )
             self.tasks[lane] = asyncio.create_task(work)
 
     def check(self) -> None:
-        """Forget lanes that have ended; a bug in one ends them all, for a supervisor to see."""
+        """Forget lanes that have ended.
+
+        Raises:
+            WrongChain: one found another chain.
+        """
         for lane in [lane for lane, task in self.tasks.items() if task.done()]:
             self.tasks.pop(lane).result()
 

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.chain.reader import AccountState
 from service.db import Database
-from service.keys.guard import Failure
+from service.keys.guard import Failure, Fault
 from service.keys.policy import Refusal
 from service.telemetry import logger
 from service.transactions.lanes import Lane
@@ -26,6 +26,7 @@ class Halt(StrEnum):
     PROVIDER_DOWN = "provider-down"  # whoever holds its key does not answer
     CHAIN_REWOUND = "chain-rewound"  # the chain has lost transactions that were final; they are being sent again
     NODE_BEHIND = "node-behind"  # the node does not know blocks that we have seen
+    STEP_FAILED = "step-failed"  # a fault of ours ended a step of its lane; the log has it
     EFFECT_CHANGED = "effect-changed"  # sent again after that, one ended otherwise than told: an operator must look
 
 
@@ -34,6 +35,14 @@ class Halted:
     """A halt, and what is to be said of it."""
 
     halt: Halt
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """What an operator should look at before it halts a signer, and what is to be said of it."""
+
+    alert: str
     detail: str
 
 
@@ -89,9 +98,9 @@ async def tell(db: Database, lane: Lane, lease: Lease, halted: Halted | None) ->
         await lease.hold(session)
         news = await store_halt(session, lane.chain_id, lane.own, halted)
     if news and halted is not None:
-        logger().error("signer_halted", lane=lane.lease_name, halt=halted.halt, detail=halted.detail)
+        logger().error("signer_halted", worker=lane.lease_name, reason=halted.halt, detail=halted.detail)
     elif news:
-        logger().info("signer_goes_on", lane=lane.lease_name)
+        logger().info("signer_goes_on", worker=lane.lease_name)
 
 
 async def count_foreign(session: AsyncSession, chain_id: int, address: bytes, count: int) -> None:
@@ -107,28 +116,36 @@ async def count_foreign(session: AsyncSession, chain_id: int, address: bytes, co
 
 
 async def store_seen(
-    session: AsyncSession, chain_id: int, seen: Mapping[bytes, AccountState], *, balance_low_wei: int
-) -> dict[bytes, str]:
-    """Note what the chain says of signers, and what their operators should know; those of which it is news."""
+    session: AsyncSession,
+    chain_id: int,
+    seen: Mapping[bytes, AccountState],
+    faults: Mapping[bytes, Fault],
+    *,
+    balance_low_wei: int,
+) -> dict[bytes, Alert]:
+    """Note what the chain and their providers say of signers, and what operators should know; what of that is news."""
     rows = await session.execute(
         text(
             """INSERT INTO signers AS s (chain_id, address, next_nonce, balance_wei, alert, alert_detail, alerted_at)
             SELECT :chain_id, c.address, c.next_nonce, c.balance, c.alert, c.detail,
                 CASE WHEN c.alert IS NOT NULL THEN now() END
             FROM (SELECT given.*,
-                    CASE WHEN balance < :low THEN 'balance-low' WHEN capped > 0 THEN 'fee-cap' END AS alert,
-                    CASE WHEN balance < :low THEN balance || ' wei left, alert below ' || :low
+                    CASE WHEN fault IS NOT NULL THEN fault WHEN balance < :low THEN 'balance-low'
+                         WHEN capped > 0 THEN 'fee-cap' END AS alert,
+                    CASE WHEN fault IS NOT NULL THEN fault_detail
+                         WHEN balance < :low THEN balance || ' wei left, alert below ' || :low
                          WHEN capped > 0 THEN capped || ' stuck transactions offer all the cap allows' END AS detail
-                  FROM unnest(CAST(:addresses AS bytea[]), CAST(:nonces AS bigint[]), CAST(:balances AS numeric[]))
-                    AS given(address, next_nonce, balance),
+                  FROM unnest(CAST(:addresses AS bytea[]), CAST(:nonces AS bigint[]), CAST(:balances AS numeric[]),
+                      CAST(:faults AS text[]), CAST(:fault_details AS text[]))
+                    AS given(address, next_nonce, balance, fault, fault_detail),
                   LATERAL (SELECT count(*) AS capped FROM transactions t
                     WHERE t.chain_id = :chain_id AND t.signer = given.address AND t.last_error = 'fee-cap'
                       AND t.status IN ('pending', 'submitted')) AS stuck) AS c
             ON CONFLICT (chain_id, address) DO UPDATE SET next_nonce = EXCLUDED.next_nonce,
                 balance_wei = EXCLUDED.balance_wei, seen_at = now(), alert = EXCLUDED.alert,
                 alert_detail = EXCLUDED.alert_detail,
-                alerted_at = CASE WHEN EXCLUDED.alert IS NOT NULL THEN coalesce(s.alerted_at, now()) END
-            RETURNING address, alert, alerted_at = now() AS news"""
+                alerted_at = CASE WHEN EXCLUDED.alert = s.alert THEN s.alerted_at ELSE EXCLUDED.alerted_at END
+            RETURNING address, alert, alert_detail, alerted_at = now() AS news"""
         ),
         {
             "chain_id": chain_id,
@@ -136,6 +153,8 @@ async def store_seen(
             "addresses": list(seen),
             "nonces": [state.next_nonce for state in seen.values()],
             "balances": [state.balance_wei for state in seen.values()],
+            "faults": [None if each not in faults else faults[each].reason for each in seen],
+            "fault_details": [None if each not in faults else faults[each].detail for each in seen],
         },
     )
     # A lane without work takes no step that would find its halt gone.
@@ -148,7 +167,7 @@ async def store_seen(
         ),
         {"chain_id": chain_id, "addresses": list(seen)},
     )
-    return {row.address: row.alert for row in rows if row.news}
+    return {row.address: Alert(row.alert, row.alert_detail) for row in rows if row.news}
 
 
 async def next_nonces(session: AsyncSession, chain_id: int, addresses: frozenset[bytes]) -> dict[bytes, int]:

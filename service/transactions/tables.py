@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ForeignKey, Index, UniqueConstraint, func, text
+from sqlalchemy import BigInteger, CheckConstraint, Double, ForeignKey, Index, UniqueConstraint, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.db import Base, Uint256
@@ -164,3 +164,24 @@ class SignerRow(Base):
     alert_detail: Mapped[str | None]
     alerted_at: Mapped[datetime | None]
     foreign_nonces: Mapped[int] = mapped_column(BigInteger, server_default="0")
+
+
+class EndpointRow(Base):
+    """How an endpoint of a chain does, as a sender last told it; `number` is its place in the settings, from 1 on."""
+
+    __tablename__ = "endpoints"
+    __table_args__ = (CheckConstraint("number > 0", name="number"),)
+
+    chain_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]  # number and host: never a URL, which may hold a key
+    healthy: Mapped[bool]
+    failures: Mapped[int] = mapped_column(BigInteger)
+    latency_ms: Mapped[float | None] = mapped_column(Double)
+    head: Mapped[int | None] = mapped_column(BigInteger)
+    head_seen_at: Mapped[datetime | None]
+    behind_blocks: Mapped[int] = mapped_column(BigInteger)
+    wrong_chain: Mapped[bool]
+    contradictions: Mapped[int] = mapped_column(BigInteger)
+    last_error: Mapped[str | None]
+    seen_at: Mapped[datetime]

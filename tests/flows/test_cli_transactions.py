@@ -26,6 +26,7 @@ from pydantic import SecretStr
 from scripts import local
 from scripts.stack import DEV_ADDRESSES, DEV_KEYS, Stack
 from service.keys import keystore
+from tests.rpc import rpc
 
 FIRST, SECOND, STRANGER = DEV_ADDRESSES
 ISSUER = "Harbour Estates"
@@ -152,6 +153,22 @@ def test_what_waits_is_approved_bumped_or_cancelled_by_whoever_operates(stack: S
     assert final(stack, operation)["status"] == "failed"
     assert ask(stack, f"/tokens/{token}/holders/{holder}")["amount"] == "0"
     assert "operator Ada" in muniment(stack, "transactions", "show", id_)
+
+
+def test_endpoints_are_listed_by_number_and_host_and_look_dead_with_their_sender(stack: Stack) -> None:
+    def up() -> dict[str, Any] | None:
+        rows = json.loads(muniment(stack, "transactions", "endpoints", "--json"))["data"]
+        return rows[0] if rows and rows[0]["head"] is not None else None
+
+    told = local.wait_for(up, what="word of the endpoint")
+    assert (told["name"], told["state"], told["failures"]) == ("endpoint 1 (127.0.0.1)", "up", 0)
+    assert stack.postgres is not None
+    with nothing_sent(stack):
+        with psycopg.connect(stack.postgres.url) as connection:
+            connection.execute("UPDATE endpoints SET seen_at = now() - interval '1 hour'")
+        table = muniment(stack, "transactions", "endpoints")
+    for word in ("endpoint 1 (127.0.0.1)", "unknown", "60 min ago"):
+        assert word in table
 
 
 def test_what_cannot_be_is_one_sentence(stack: Stack) -> None:
@@ -330,3 +347,45 @@ def test_a_rotation_goes_on_without_a_sender(stack: Stack, token: str, holder: s
     assert "done" in told
     stack.start_process("sender")
     assert final(stack, mint(stack, token, holder))["transaction"]["signer"] == SECOND
+
+
+# The last, since anvil does not return to blocks a tenth of a second apart
+
+
+@contextmanager
+def nothing_mined(stack: Stack) -> Iterator[None]:
+    """No block comes until the end of the block of code; then three at once, and one a second from there on."""
+    assert stack.anvil is not None
+    rpc(stack.anvil.url, "evm_setIntervalMining", 0)
+    try:
+        yield
+    finally:
+        rpc(stack.anvil.url, "anvil_mine", "0x3")
+        rpc(stack.anvil.url, "evm_setIntervalMining", 1)
+
+
+def test_a_bump_offers_more_for_what_waits_in_the_mempool(stack: Stack, token: str, holder: str) -> None:
+    with nothing_mined(stack):
+        operation = mint(stack, token, holder)
+        id_ = newest(stack)["id"]
+
+        def shown() -> dict[str, Any]:
+            found: dict[str, Any] = json.loads(muniment(stack, "transactions", "show", id_, "--json"))
+            return found
+
+        local.wait_for(lambda: shown()["status"] == "submitted", what="the broadcast")
+        told = muniment(stack, "transactions", "bump", id_)
+        assert f"{id_} is submitted; the sender offers more with its next step" in told
+        first, second = local.wait_for(lambda: two(shown()["attempts"]), what="a better offer")
+    assert first["nonce"] == second["nonce"]
+    for name in ("max_fee_wei", "priority_fee_wei"):
+        assert int(second[name]) * 8 >= int(first[name]) * 9
+    done = final(stack, operation)
+    assert (done["status"], done["transaction"]["hash"]) == ("succeeded", second["hash"])
+    assert ask(stack, f"/tokens/{token}/holders/{holder}")["amount"] == "1"
+    assert "only what has a nonce" in muniment(stack, "transactions", "bump", id_, code=2)
+
+
+def two(versions: list[Any]) -> list[Any] | None:
+    """Two versions, once there are two that are signed."""
+    return versions if len(versions) == 2 and all(each["hash"] for each in versions) else None

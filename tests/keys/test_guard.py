@@ -49,7 +49,8 @@ class Far:
         return self._near.sign_now(digest)
 
     async def health(self) -> None:
-        return
+        if self.trouble is not None:
+            raise self.trouble
 
 
 class Witness(Far):
@@ -316,6 +317,22 @@ async def test_a_remote_signer_is_asked_for_many_at_a_time_and_not_for_all(sende
     outcomes = await Guard(sender_db, Signers([far])).sign(intents(far, 200))
     assert reasons(outcomes) == [None] * 200
     assert 1 < far.most <= CONCURRENT_MAX
+
+
+async def test_keys_that_are_not_at_hand_are_told_with_what_their_provider_said(
+    sender_db: Database, near: LocalSigner
+) -> None:
+    silent, gone, broken = (
+        Far(ProviderDown("it does not answer")),
+        Far(SignerRefused("the key is gone")),
+        Far(KeyError("x")),
+    )
+    found = await Guard(sender_db, Signers([near, Far(), silent, gone, broken])).faults()
+    assert {address: (each.reason, each.detail) for address, each in found.items()} == {
+        silent.address: (Failure.DOWN, "it does not answer"),
+        gone.address: (Failure.REFUSED, "the key is gone"),
+        broken.address: (Failure.FAILED, "a fault of ours, KeyError: the sender's log has it"),
+    }
 
 
 async def test_verdicts_are_those_of_signing_and_leave_no_trace(

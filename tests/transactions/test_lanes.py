@@ -1,12 +1,13 @@
 """Lanes: no signer waits for another, two senders share them, and a lane without work is let go."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
 import pytest
+from structlog.testing import capture_logs
 
 from scripts.stack import CHAIN_ID, DEV_ADDRESSES, DEV_KEYS
 from service.addresses import parse_address
@@ -15,14 +16,17 @@ from service.keys import keystore
 from service.keys.guard import Guard
 from service.keys.keystore import Keystore
 from service.keys.signers import Signers
+from service.transactions import sender
+from service.transactions.claiming import claim
 from service.transactions.commands import Wish, enqueue
-from service.transactions.lanes import Means
+from service.transactions.lanes import Lane, Means
 from service.transactions.sender import drive
 from tests.transactions.test_sender import rows
 from tests.world import PASSWORD, World
 
 OTHER = parse_address(DEV_ADDRESSES[1])
 WAIT_S = 20.0
+HALTS = "SELECT address, halt, halt_detail FROM signers WHERE halt IS NOT NULL"
 
 
 @pytest.fixture
@@ -68,6 +72,14 @@ async def mined(world: World, id: UUID) -> Any:
     raise AssertionError("it is not mined in time")
 
 
+async def until(reached: Callable[[], bool]) -> None:
+    """Wait for something."""
+    end = asyncio.get_running_loop().time() + WAIT_S
+    while not reached():
+        assert asyncio.get_running_loop().time() < end
+        await asyncio.sleep(0.02)
+
+
 async def test_a_signer_whose_provider_hangs_holds_up_no_other(
     world: World, means: Means, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -86,6 +98,35 @@ async def test_a_signer_whose_provider_hangs_holds_up_no_other(
         assert row.status == "pending"
         hanging.set()
         await mined(world, held)
+
+
+async def test_a_fault_of_ours_in_one_lane_halts_its_signer_and_no_other(
+    world: World, means: Means, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = 0
+
+    async def broken(means: Means, lane: Lane, *given: Any) -> int:
+        nonlocal tries
+        if lane.signer == world.signer:
+            tries += 1
+            raise KeyError("a row that no log may tell")
+        return await claim(means, lane, *given)
+
+    monkeypatch.setattr(sender, "claim", broken)
+    with capture_logs() as logs:
+        async with driving(means):
+            held = await wish(world, world.signer)
+            assert (await mined(world, await wish(world, OTHER))).status in ("mined", "confirmed")
+            await until(lambda: tries >= 3)
+            (row,) = await rows(world, HALTS)
+            assert (row.address, row.halt) == (world.signer, "step-failed")
+            assert "KeyError" in row.halt_detail
+            monkeypatch.setattr(sender, "claim", claim)
+            await mined(world, held)
+            assert await rows(world, HALTS) == []
+    failed = [each for each in logs if each["event"] == "lane_failed"]
+    assert {(each["worker"], each["log_level"]) for each in failed} == {(world.lane.lease_name, "error")}
+    assert "no log may tell" not in str([row.halt_detail])
 
 
 async def test_two_senders_share_the_lanes_and_give_each_nonce_once(world: World, means: Means) -> None:
