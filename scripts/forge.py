@@ -1,6 +1,7 @@
 """Run `forge test` over contracts/test; what is given on the command line goes to forge.
 
-Forge finds npm's compiler through contracts/foundry.toml; what it builds and keeps is in .local/forge.
+Forge finds npm's compiler through contracts/foundry.toml; what it builds and keeps is in .local/forge. Where nothing
+has changed since, nothing is compiled.
 """
 
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from scripts import compile as compiling
 
+OUT = compiling.ROOT / ".local" / "forge" / "out"
 THREADS = "2"
 """Fixed, as each thread draws a share of the fuzzed cases: another number is other cases, whatever the seed."""
 
@@ -42,7 +44,8 @@ def main() -> int:
     except (ForgeMissing, compiling.CompileError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    environment = {**os.environ, "RAYON_NUM_THREADS": THREADS}
+    # By a way through "..", as foundry.toml can only name it, forge never finds again what it built.
+    environment = {**os.environ, "RAYON_NUM_THREADS": THREADS, "FOUNDRY_OUT": str(OUT)}
     return subprocess.run(command, cwd=compiling.CONTRACTS, env=environment, check=False).returncode
 
 

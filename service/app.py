@@ -1,7 +1,8 @@
 """The API: every route, on one Postgres and one chain."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from fastapi import FastAPI
@@ -12,13 +13,16 @@ from service.access.queries import stored_keys
 from service.batches import routes as batches
 from service.chain.reader import open_chain
 from service.compliance import routes as compliance
-from service.db import Database
+from service.db import Database, Replica
 from service.deployments import routes as deployments
 from service.governance import routes as governance
 from service.operations import routes as operations
+from service.operations.reading import ReadAgain
 from service.operations.submit import Ledger
 from service.operators import metrics
 from service.operators import routes as operators
+from service.ownership import export_routes
+from service.ownership import routes as ownership_views
 from service.refusals import BY_REVERT
 from service.settings import Settings
 from service.tokens import act_routes, facts_routes, ownership, routes
@@ -48,7 +52,8 @@ def create_app(settings: Settings) -> FastAPI:
         app.state.db, app.state.settings, app.state.keys = db, settings, stored_keys(db)
         app.state.ledger = Ledger(db, chain, settings.factory, settings.key_encryption_key, BY_REVERT)
         try:
-            yield
+            async with _replica(settings, db) as app.state.replica:
+                yield
         finally:
             await chain.close()
             await db.close()
@@ -62,15 +67,51 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
     )
+    app.add_middleware(ReadAgain)
     problems.install(app)
     app.add_middleware(BodyLimit, bytes_max=settings.body_bytes_max, larger=batches.BODY_LIMITS)
-    slices = (deployments, routes, act_routes, ownership, facts_routes, compliance, governance, batches, operations)
+    slices = (
+        deployments,
+        routes,
+        act_routes,
+        ownership,
+        facts_routes,
+        ownership_views,
+        export_routes,
+        compliance,
+        governance,
+        batches,
+        operations,
+    )
     for router in (status.router, operators.router, *(each.router for each in slices)):
         app.include_router(router, prefix="/v1")
     app.include_router(metrics.router)
     app.include_router(catalogue.router)
     catalogue.describe(app)
     return app
+
+
+@asynccontextmanager
+async def _replica(settings: Settings, db: Database) -> AsyncIterator[Replica | None]:
+    """The replica of the database, looked after, where there is one."""
+    if settings.replica_url is None:
+        yield None
+        return
+    replica = Replica(
+        settings.replica_url,
+        role="muniment_api",
+        connections_max=settings.api_connections_max,
+        lag_max_s=settings.replica_lag_max_s,
+    )
+    await replica.open()
+    watching = asyncio.create_task(replica.watch(db))
+    try:
+        yield replica
+    finally:
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching
+        await replica.close()
 
 
 def openapi(settings: Settings) -> dict[str, Any]:

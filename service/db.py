@@ -1,7 +1,9 @@
-"""Postgres: typed tables and DB transactions for writes, a read-only pool for reads."""
+"""Postgres: typed tables and DB transactions for writes, a read-only pool for reads, and a replica for some of them."""
 
+import asyncio
 import secrets
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
@@ -21,6 +23,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Dialect, make_url
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
+
+from service.telemetry import logger
 
 CONNECT_TIMEOUT_S = 3
 """A dead Postgres is told as such within this time."""
@@ -96,39 +100,38 @@ class _IntBinaryLoader(NumericBinaryLoader):
         return int(super().load(data))
 
 
-class Database:
-    """One process's way to Postgres, in the role that holds just its rights.
+class Reads:
+    """One process's way to read of one Postgres, in the role that holds just its rights.
 
     Args:
         url: any `postgresql://` URL.
         role: what the connection becomes after login, for instance `muniment_api`.
+        patience_s: longest wait for a connection.
     """
 
-    def __init__(self, url: SecretStr, *, role: str | None, connections_max: int = 10) -> None:
-        parsed = make_url(url.get_secret_value())
+    def __init__(
+        self,
+        url: SecretStr,
+        *,
+        role: str | None,
+        connections_max: int = 10,
+        patience_s: float = CONNECT_TIMEOUT_S,
+    ) -> None:
+        self._url = make_url(url.get_secret_value())
         options = {**_OPTIONS, **({"role": role} if role else {})}
-        connect_args: dict[str, Any] = {
+        self._connect_args: dict[str, Any] = {
             "connect_timeout": CONNECT_TIMEOUT_S,
+            "tcp_user_timeout": CONNECT_TIMEOUT_S * 1_000,
             "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
         }
-        self._engine = create_async_engine(
-            parsed.set(drivername="postgresql+psycopg"),
-            connect_args=connect_args,
-            pool_size=connections_max,
-            max_overflow=0,
-            pool_timeout=CONNECT_TIMEOUT_S,
-            pool_pre_ping=True,
-            hide_parameters=True,
-        )
         self._tries = connections_max + 1  # after a restart of Postgres each pooled connection fails once
-        self._sessions = async_sessionmaker(self._engine, expire_on_commit=False)
         self._reads: AsyncConnectionPool[ReadConnection] = AsyncConnectionPool(
-            parsed.set(drivername="postgresql").render_as_string(hide_password=False),
-            kwargs={**connect_args, "autocommit": True},
+            self._url.set(drivername="postgresql").render_as_string(hide_password=False),
+            kwargs={**self._connect_args, "autocommit": True},
             min_size=1,
             max_size=connections_max,
             open=False,
-            timeout=CONNECT_TIMEOUT_S,
+            timeout=patience_s,
             reconnect_timeout=CONNECT_TIMEOUT_S,
             configure=_configure_read,
         )
@@ -140,19 +143,6 @@ class Database:
     async def close(self) -> None:
         """Give every connection back."""
         await self._reads.close()
-        await self._engine.dispose()
-
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[AsyncSession]:
-        """One DB transaction: committed at the end of the block, undone by any exception."""
-        try:
-            async with self._sessions() as session, session.begin():
-                yield session
-        except sa_exc.InternalError as error:
-            # Postgres ended a DB transaction in which this process stood still: the work is undone, and may be redone.
-            if isinstance(error.orig, psycopg.errors.IdleInTransactionSessionTimeout):
-                raise psycopg.OperationalError("Postgres ended a DB transaction that stood still") from None
-            raise
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[ReadConnection]:
@@ -199,6 +189,116 @@ class Database:
             else:
                 return connection
         raise psycopg.OperationalError("every connection to Postgres was cut")
+
+
+class Database(Reads):
+    """One process's way to Postgres: reads as of `Reads`, and DB transactions."""
+
+    def __init__(self, url: SecretStr, *, role: str | None, connections_max: int = 10) -> None:
+        super().__init__(url, role=role, connections_max=connections_max)
+        self._engine = create_async_engine(
+            self._url.set(drivername="postgresql+psycopg"),
+            connect_args=self._connect_args,
+            pool_size=connections_max,
+            max_overflow=0,
+            pool_timeout=CONNECT_TIMEOUT_S,
+            pool_pre_ping=True,
+            hide_parameters=True,
+        )
+        self._sessions = async_sessionmaker(self._engine, expire_on_commit=False)
+
+    async def close(self) -> None:
+        """Give every connection back."""
+        await super().close()
+        await self._engine.dispose()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncSession]:
+        """One DB transaction: committed at the end of the block, undone by any exception."""
+        try:
+            async with self._sessions() as session, session.begin():
+                yield session
+        except sa_exc.InternalError as error:
+            # Postgres ended a DB transaction in which this process stood still: the work is undone, and may be redone.
+            if isinstance(error.orig, psycopg.errors.IdleInTransactionSessionTimeout):
+                raise psycopg.OperationalError("Postgres ended a DB transaction that stood still") from None
+            raise
+
+
+REPLICA_PATIENCE_S = 0.5
+"""Longest wait for a connection to a replica: there is another Postgres to ask."""
+
+WATCH_INTERVAL_S = 0.5
+"""Pause between two looks at a replica."""
+
+_PRIMARY_AT = "SELECT system_identifier, pg_current_wal_lsn() - '0/0'::pg_lsn FROM pg_control_system()"
+
+_REPLICA_AT = """
+SELECT system_identifier, CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() - '0/0'::pg_lsn END
+FROM pg_control_system()
+"""
+
+
+class Replica(Reads):
+    """A streaming replica of a database, for reads that accept its lag, and only while it is known to be well.
+
+    Args:
+        lag_max_s: it is left alone while it lacks what the primary had written so long ago.
+    """
+
+    def __init__(self, url: SecretStr, *, role: str | None, connections_max: int, lag_max_s: float) -> None:
+        super().__init__(url, role=role, connections_max=connections_max, patience_s=REPLICA_PATIENCE_S)
+        self._lag_max_s = lag_max_s
+        # What the primary had written at which time, oldest first, as far as the replica was not seen to have it.
+        # Of a replica that stands still the oldest are forgotten, and the rest still say that it is behind.
+        self._written: deque[tuple[int, float]] = deque(maxlen=int(lag_max_s / WATCH_INTERVAL_S) + 2)
+        self._reason: str | None = "not-seen-yet"
+
+    @property
+    def serves(self) -> bool:
+        """Whether reads may go there."""
+        return self._reason is None
+
+    def doubt(self) -> None:
+        """Leave it alone until the next look, since it just failed a read."""
+        self._become("silent")
+
+    async def watch(self, primary: Reads) -> None:
+        """Look how it stands, again and again; ends by cancellation alone."""
+        while True:
+            self._become(await self._look(primary))
+            await asyncio.sleep(WATCH_INTERVAL_S)
+
+    async def _look(self, primary: Reads) -> str | None:
+        """Why reads may not go there, or None."""
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                ((system, written),) = await primary.fetch(_PRIMARY_AT, ())
+        except (psycopg.Error, PoolTimeout, TimeoutError):
+            return self._reason  # nothing was learnt about the replica
+        self._written.append((written, time.monotonic()))
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                ((of_system, replayed),) = await self.fetch(_REPLICA_AT, ())
+        except (psycopg.Error, PoolTimeout, TimeoutError):
+            return "silent"
+        if of_system != system:
+            return "of-another-database"
+        if replayed is None:
+            return "not-a-replica"
+        while self._written and self._written[0][0] <= replayed:
+            self._written.popleft()
+        behind_s = time.monotonic() - self._written[0][1] if self._written else 0.0
+        return "behind" if behind_s > self._lag_max_s else None
+
+    def _become(self, reason: str | None) -> None:
+        if reason == self._reason:
+            return
+        self._reason = reason
+        if reason is None:
+            logger().info("replica_serves")
+        else:
+            logger().warning("replica_left", reason=reason)
 
 
 async def _configure_read(connection: ReadConnection) -> None:

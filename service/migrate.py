@@ -12,6 +12,7 @@ import service.access.tables
 import service.deployments.tables
 import service.journal
 import service.keys.managed
+import service.mirror.staging_tables
 import service.mirror.tables
 import service.operations.tables
 import service.operators.tables

@@ -3,15 +3,20 @@
 import asyncio
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 
 from service import telemetry
+from service.chain.new_heads import wake_on_new_heads
 from service.chain.node import NodeRefused, NodeUnavailable
 from service.chain.reader import Chain, WrongChain, open_chain
 from service.db import Database
 from service.keys.guard import Guard
 from service.keys.signers import open_signers
-from service.mirror.indexer import converge
+from service.mirror.adopting import Adopter
+from service.mirror.backfill import Backfill
+from service.mirror.digest_filling import Gaps
+from service.mirror.filling import Tell
+from service.mirror.indexer import Gear, converge
 from service.operations.settle import settle
 from service.refusals import BY_REVERT
 from service.settings import Settings
@@ -70,13 +75,30 @@ async def sender(settings: Settings) -> None:
         )
 
 
-async def indexer(settings: Settings) -> None:
-    """Keep the mirror level with the chain."""
+async def indexer(settings: Settings, tell: Tell | None = None) -> None:
+    """Keep the mirror level with the chain: a long history at once, and then block by block; and adopt what is wanted.
+
+    Args:
+        tell: hears how far a long history came.
+    """
     factory = settings.factory
-    async with _process(settings, "indexer") as (db, stop), _chain(settings, stop) as chain:
+    gear = Gear(receipts_share=settings.receipts_share)
+    async with (
+        _process(settings, "indexer") as (db, stop),
+        _chain(settings, stop) as chain,
+        _woken(settings) as wake,
+        aclosing(_backfill(settings, db, chain, tell)) as backfill,
+        aclosing(Adopter(db, chain, chain_id=settings.chain_id, receipts_share=settings.receipts_share)) as adopter,
+    ):
+        gaps = Gaps(db, settings.chain_id)
 
         async def step(lease: Lease) -> int:
-            return await converge(
+            if (digested := await gaps.step(lease)) > 0:
+                return digested
+            if not adopter.busy and (done := await backfill.step(lease)) > 0:
+                return done
+            adopted = await adopter.step(lease)
+            return adopted + await converge(
                 db,
                 chain,
                 lease,
@@ -84,9 +106,37 @@ async def indexer(settings: Settings) -> None:
                 factory=factory,
                 start_block=settings.start_block,
                 blocks_max=settings.indexer_blocks_max,
+                gear=gear,
             )
 
-        await _drive(settings, db, stop, f"indexer:{settings.chain_id}", step)
+        await _drive(settings, db, stop, f"indexer:{settings.chain_id}", step, wake)
+
+
+def _backfill(settings: Settings, db: Database, chain: Chain, tell: Tell | None) -> Backfill:
+    return Backfill(
+        db,
+        chain,
+        chain_id=settings.chain_id,
+        factory=settings.factory,
+        start_block=settings.start_block,
+        tell=tell,
+    )
+
+
+@asynccontextmanager
+async def _woken(settings: Settings) -> AsyncIterator[asyncio.Event | None]:
+    """What the node's websocket sets at every block, where it has one."""
+    if settings.rpc_ws_url is None:
+        yield None
+        return
+    wake = asyncio.Event()
+    listening = asyncio.create_task(wake_on_new_heads(settings.rpc_ws_url, wake))
+    try:
+        yield wake
+    finally:
+        listening.cancel()
+        with suppress(asyncio.CancelledError):
+            await listening
 
 
 async def dispatcher(settings: Settings) -> None:
@@ -95,7 +145,9 @@ async def dispatcher(settings: Settings) -> None:
         await _drive(settings, db, stop, "dispatcher", lambda lease: settle(db, lease, BY_REVERT))
 
 
-async def _drive(settings: Settings, db: Database, stop: asyncio.Event, lease: str, step: Step) -> None:
+async def _drive(
+    settings: Settings, db: Database, stop: asyncio.Event, lease: str, step: Step, wake: asyncio.Event | None = None
+) -> None:
     await run(
         db,
         Lease(lease, ttl_s=settings.lease_ttl_s),
@@ -103,6 +155,7 @@ async def _drive(settings: Settings, db: Database, stop: asyncio.Event, lease: s
         poll_interval_s=settings.poll_interval_s,
         stop=stop,
         retry=(NodeUnavailable, NodeRefused),
+        wake=wake,
     )
 
 

@@ -14,6 +14,7 @@ from sqlalchemy.exc import ArgumentError
 from service.addresses import parse_address
 
 _HTTP = re.compile(r"https?://[^\s/?#]+(/[^\s?#]*)?")
+_WEBSOCKET = re.compile(r"wss?://[^\s/?#]+(/[^\s#]*)?")
 
 
 def _split(urls: SecretStr) -> list[str]:
@@ -31,19 +32,33 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="MUNIMENT_", frozen=True, extra="ignore")
 
     database_url: SecretStr = Field(description="postgresql:// URL; any Postgres from version 15 on.")
+    replica_url: SecretStr | None = Field(
+        None, description="postgresql:// URL of a streaming replica of it, for reads that accept its lag."
+    )
+    replica_lag_max_s: float = Field(
+        5.0, gt=0, le=600, description="A replica that lacks what was written so long ago is not read."
+    )
     rpc_url: SecretStr = Field(
         description="The JSON-RPC address of the chain's node, or several with blanks between; it may hold a key."
     )
     receipt_quorum: int = Field(1, ge=1, description="So many of the nodes must agree on receipts and finality.")
+    rpc_ws_url: SecretStr | None = Field(
+        None, description="A node's websocket, which only wakes the poll; it may hold a key."
+    )
+    receipts_share: float = Field(
+        0.02, ge=0, le=1, description="Of blocks that nothing speaks against, so many are compared with their receipts."
+    )
     chain_id: int = Field(gt=0, description="Start-up stops if the node reports another chain.")
     finality: str = Field(
         "finalized", pattern=r"^(finalized|depth:[0-9]{1,4})$", description="`finalized` or `depth:N`."
     )
     factory_address: str | None = Field(None, description="The AssetFactory, printed by `muniment factory deploy`.")
 
-    @field_validator("database_url")
+    @field_validator("database_url", "replica_url")
     @classmethod
-    def _is_postgres(cls, url: SecretStr) -> SecretStr:
+    def _is_postgres(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is None:
+            return None
         try:
             scheme = make_url(url.get_secret_value()).get_backend_name()
         except (ArgumentError, ValueError):
@@ -66,6 +81,13 @@ class Settings(BaseSettings):
         if len(set(each)) < len(each):
             raise ValueError("name each node once")
         return urls
+
+    @field_validator("rpc_ws_url")
+    @classmethod
+    def _is_websocket(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not _WEBSOCKET.fullmatch(url.get_secret_value()):
+            raise ValueError("write ws://host:port or wss://host")
+        return url
 
     @field_validator("receipt_quorum")
     @classmethod

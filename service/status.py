@@ -1,5 +1,6 @@
 """GET /v1/status: how far the mirror, the sender and the chain are."""
 
+from dataclasses import asdict
 from typing import Literal
 
 from fastapi import APIRouter, Request
@@ -8,6 +9,8 @@ from pydantic import BaseModel, Field
 from service.access.http import REFUSED, Authenticated
 from service.db import Database
 from service.mirror import queries as mirror
+from service.mirror.backfill import present_backfill
+from service.mirror.standing import present_halt
 from service.settings import Settings
 from service.transactions import queries as transactions
 from service.web.catalogue import documented
@@ -31,6 +34,20 @@ class ChainView(BaseModel):
     tip: int | None = Field(description="The mirror's newest block.", examples=[120])
     final: int | None = Field(description="The newest block past reversal; null while there is none.", examples=[112])
     lag: int | None = Field(description="Blocks that the mirror is behind the node.", examples=[0])
+    halt: str | None = Field(
+        None, description="What the mirror waits for, null where nothing: its README tells each.", examples=[None]
+    )
+    halt_detail: str | None = Field(None, description="What was seen, and what to do.", examples=[None])
+
+
+class BackfillView(BaseModel):
+    """How far the mirror came with a long history, which it shows when all of it is there."""
+
+    blocks: int = Field(description="Blocks that are read.", examples=[120_000])
+    blocks_total: int = Field(description="Blocks to read.", examples=[900_000])
+    events: int = Field(description="Events that are read.", examples=[4_000_000])
+    events_per_s: float = Field(description="As of late.", examples=[70_000.0])
+    left_s: float | None = Field(description="Seconds that are left; null while nobody can tell.", examples=[60.5])
 
 
 class TransactionsView(BaseModel):
@@ -47,6 +64,7 @@ class StatusView(BaseModel):
     """How the system is."""
 
     chain: ChainView
+    backfill: BackfillView | None = Field(description="A long history on its way into the mirror; null without one.")
     transactions: TransactionsView
 
 
@@ -58,6 +76,8 @@ async def read_status(request: Request, caller: Authenticated) -> StatusView:
     settings: Settings = request.app.state.settings
     async with db.read() as connection:
         now = await mirror.status(connection, chain_id=settings.chain_id)
+        halt = await present_halt(connection, chain_id=settings.chain_id)
+        backfill = await present_backfill(connection, chain_id=settings.chain_id)
         counts = await transactions.counts(connection, chain_id=settings.chain_id)
     silent = now.seen_age_s is None or now.seen_age_s > SILENT_AFTER_S
     chain = ChainView(
@@ -69,5 +89,11 @@ async def read_status(request: Request, caller: Authenticated) -> StatusView:
         tip=now.tip,
         final=None if now.final is None or now.final < 0 else now.final,
         lag=now.lag,
+        halt=None if halt is None else halt.name,
+        halt_detail=None if halt is None else halt.detail,
     )
-    return StatusView(chain=chain, transactions=TransactionsView.model_validate(counts))
+    return StatusView(
+        chain=chain,
+        backfill=None if backfill is None else BackfillView(**asdict(backfill)),
+        transactions=TransactionsView.model_validate(counts),
+    )

@@ -12,6 +12,7 @@ FIELDS = frozenset(
         *("event", "level", "timestamp", "process", "worker", "epoch", "duration_ms"),
         *("error_kind", "reason", "detail", "exception", "kind", "count", "method", "path", "status"),
         *("block_number", "block_hash", "blocks", "events", "final_number", "tip_number", "head_number"),
+        *("contract",),
     }
 )
 """Only these reach a log, so that a new secret cannot leak by default."""

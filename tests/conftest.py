@@ -8,15 +8,17 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import pytest_asyncio
 from psycopg import sql
 from pydantic import SecretStr
 
 from scripts import local
 from service import migrate
 from service.db import Database
-from tests.world import World, make_settings, open_world
+from tests.world import Begun, World, begin, make_settings, open_world
 
 TEMPLATE = "muniment_template"
+BEGUN = "muniment_begun"
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +30,7 @@ def postgres() -> Iterator[local.Postgres]:
     server = local.start_postgres(Path(tempfile.mkdtemp(prefix="muniment-postgres-")), throw_away=True)
     with local.stopping(server):
         with psycopg.connect(server.url, autocommit=True) as connection:
-            for setting in ("fsync", "full_page_writes", "synchronous_commit"):
+            for setting in ("fsync", "full_page_writes", "synchronous_commit", "wal_init_zero"):
                 connection.execute(sql.SQL("ALTER SYSTEM SET {} = off").format(sql.Identifier(setting)))
             connection.execute("SELECT pg_reload_conf()")
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(TEMPLATE)))
@@ -36,14 +38,37 @@ def postgres() -> Iterator[local.Postgres]:
         yield server
 
 
-@pytest.fixture
-def database_url(postgres: local.Postgres) -> Iterator[SecretStr]:
-    """A clone of the migrated template, for code that commits; about 40 ms."""
-    name = sql.Identifier(f"test_{uuid.uuid4().hex}")
+def clone(postgres: local.Postgres, template: str, name: str) -> SecretStr:
+    """Copy a database that nobody is connected to; the copy's URL.
+
+    By files: the usual way writes the whole copy into the log as well.
+    """
+    copied = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY")
     with psycopg.connect(postgres.url, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(name, sql.Identifier(TEMPLATE)))
-        yield SecretStr(postgres.database(name._obj[0]))
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+        connection.execute(copied.format(sql.Identifier(name), sql.Identifier(template)))
+    return SecretStr(postgres.database(name))
+
+
+def drop(postgres: local.Postgres, name: str) -> None:
+    """Drop a database, whoever is connected to it."""
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def start_of(request: pytest.FixtureRequest) -> Begun | None:
+    """What the database and the chain of a test are copies of; None where they are empty: it has no `world`."""
+    if "begun" not in request.fixturenames:
+        return None
+    found: Begun = request.getfixturevalue("begun")
+    return found
+
+
+@pytest.fixture
+def database_url(postgres: local.Postgres, request: pytest.FixtureRequest) -> Iterator[SecretStr]:
+    """A clone of the migrated template, or of the world's, for code that commits; about 40 ms."""
+    start, name = start_of(request), f"test_{uuid.uuid4().hex}"
+    yield clone(postgres, TEMPLATE if start is None else start.database, name)
+    drop(postgres, name)
 
 
 @pytest.fixture
@@ -89,15 +114,27 @@ def log_dir(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def own_chain_url(tmp_path: Path) -> Iterator[str]:
+def own_chain_url(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
     """A chain of the test's own, under automine, for tests that stop mining, drop and reorganise; about 0.1 s."""
-    chain = local.start_anvil(tmp_path / "anvil.log")
+    start = start_of(request)
+    loaded = [] if start is None else ["--load-state", str(start.chain)]
+    chain = local.start_anvil(tmp_path / "anvil.log", *loaded)
     with local.stopping(chain):
         yield chain.url
 
 
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def begun(postgres: local.Postgres, tmp_path_factory: pytest.TempPathFactory) -> Begun:
+    """One world made from nothing, for the others to be copies of."""
+    folder = tmp_path_factory.mktemp("begun")
+    chain = local.start_anvil(folder / "log")
+    with local.stopping(chain):
+        settings = make_settings(clone(postgres, TEMPLATE, BEGUN), chain.url, folder / "keystore")
+        return await begin(settings, folder, BEGUN)
+
+
 @pytest.fixture
-async def world(database_url: SecretStr, own_chain_url: str, tmp_path: Path) -> AsyncIterator[World]:
-    """An issuer's world of its own."""
-    async with open_world(make_settings(database_url, own_chain_url, tmp_path / "keystore")) as opened:
+async def world(begun: Begun, database_url: SecretStr, own_chain_url: str, tmp_path: Path) -> AsyncIterator[World]:
+    """An issuer's world of its own: a copy of one that was made from nothing, as making costs most of it."""
+    async with open_world(make_settings(database_url, own_chain_url, tmp_path / "keystore"), begun=begun) as opened:
         yield opened

@@ -54,6 +54,8 @@ def test_an_absent_setting_is_named_and_no_other_is_told(name: str, environment:
         ("MUNIMENT_RPC_URL", " , "),
         ("MUNIMENT_RPC_URL", "https://one.example/hidden ftp://two.example"),
         ("MUNIMENT_RPC_URL", "https://one.example/hidden,https://one.example/hidden"),
+        ("MUNIMENT_RPC_WS_URL", "https://one.example/hidden"),
+        ("MUNIMENT_RECEIPTS_SHARE", "1.5"),
         ("MUNIMENT_RECEIPT_QUORUM", "0"),
         ("MUNIMENT_RECEIPT_QUORUM", "2"),
         ("MUNIMENT_CHAIN_ID", "0"),

@@ -26,6 +26,7 @@ from service.keys.guard import Guard
 from service.keys.keystore import Keystore, store
 from service.keys.signers import Signers
 from service.mirror.indexer import converge
+from service.mirror.standing import resume
 from service.operations.settle import settle
 from service.refusals import BY_REVERT
 from service.settings import Settings
@@ -149,6 +150,13 @@ class World:
             )
 
         await self._drain(step, "indexer")
+        while await self._resume_mirror():
+            await self._drain(step, "indexer")
+
+    async def _resume_mirror(self) -> bool:
+        """An operator who lets the mirror leave whatever was called final; whether there was any such thing."""
+        async with self.db.transaction() as session:
+            return await resume(session, chain_id=CHAIN_ID) is not None
 
     async def settle(self) -> None:
         """Let the dispatcher work until there is nothing left."""
@@ -255,9 +263,39 @@ class World:
         return made.text
 
 
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What was kept of a world that has its factory and its authority: others open on copies of it.
+
+    A copy can reorganise what it has mined itself; below that, anvil would give back contracts without their code.
+    """
+
+    database: str
+    """The name of its database, to which nobody is connected."""
+    chain: Path
+    """Its chain's state, as anvil loads it."""
+    key: str
+    asked: int
+    """So many idempotency keys are used up."""
+
+
+async def begin(settings: Settings, folder: Path, database: str) -> Begun:
+    """Open a world, keep its chain in a folder, and close it."""
+    async with open_world(settings) as world:
+        for lease in world.leases.values():
+            await lease.release(world.db)
+        packed = folder / local.CHAIN_STATE
+        local.save_chain(world.chain_url, packed)
+        return Begun(database, local.unpack_chain(packed), world.key, next(world._numbers))
+
+
 @asynccontextmanager
-async def open_world(settings: Settings, *, authority: bool = True) -> AsyncIterator[World]:
-    """An issuer with a key, a signer and a factory, and the API in front of them."""
+async def open_world(settings: Settings, *, authority: bool = True, begun: Begun | None = None) -> AsyncIterator[World]:
+    """An issuer with a key, a signer and a factory, and the API in front of them.
+
+    Args:
+        begun: what the settings' database and chain are copies of; else both are empty.
+    """
     if not settings.keystore_dir.exists():
         store(settings.keystore_dir, PASSWORD, bytes.fromhex(DEV_KEYS[0]), kdf_iterations=10)
     keystore = Keystore.open(settings.keystore_dir, PASSWORD)
@@ -275,6 +313,10 @@ async def open_world(settings: Settings, *, authority: bool = True) -> AsyncIter
         means = Means(db, chain, Guard(db, Signers(keystore.signers)), Limits.of(settings))
         sender = Sender(means)
         world = World(settings, app, db, chain, sender, client, "", signer)
+        if begun is not None:
+            world.key, world._numbers = begun.key, itertools.count(begun.asked)
+            yield world
+            return
         world.key = await world.new_issuer("Harbour Estates")
         await factory.deploy(means, signer, lease_ttl_s=60)
         await world.index()

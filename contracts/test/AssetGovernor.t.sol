@@ -719,9 +719,4 @@ contract AssetGovernorTest is Harness {
         assertEq(keccak256(datas[0]), keccak256(made.datas[0]), "data");
         assertEq(hash, keccak256(bytes(made.description)), "description");
     }
-
-    function test_its_code_fits() public view {
-        assertTrue(address(governor).code.length <= 24_576, "EIP-170");
-        assertTrue(address(token).code.length <= 22_118, "a tenth below");
-    }
 }

@@ -120,10 +120,19 @@ _TIMELOCK = (
 """A timelock is made by a governor and has no artifact of its own. Source: OpenZeppelin, TimelockController."""
 
 
+_PROXY = (
+    event_entry("Upgraded", "address indexed implementation"),
+    event_entry("BeaconUpgraded", "address indexed beacon"),
+    event_entry("AdminChanged", "address previousAdmin", "address newAdmin"),
+)
+"""What a proxy announces. None of our contracts is one, but one of others may be. Source: ERC-1967."""
+
+
 @cache
 def known() -> EventTable:
-    """The events of every contract that is shipped, and of those that they make."""
-    return EventTable([*(entry for name in artifacts.names() for entry in artifacts.load(name).abi), *_TIMELOCK])
+    """The events of every contract that is shipped, of those that they make, and of proxies."""
+    shipped = (entry for name in artifacts.names() for entry in artifacts.load(name).abi)
+    return EventTable([*shipped, *_TIMELOCK, *_PROXY])
 
 
 def decode_event(log: Log) -> Event | None:

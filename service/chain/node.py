@@ -36,6 +36,10 @@ class AnswerLate(NodeUnavailable):
     """There was no answer within the time limit: a part of the question may have one."""
 
 
+class NodeLied(NodeUnavailable):
+    """The answer contradicts what it must agree with: nothing may be built from it, and later answers may be true."""
+
+
 class NodeRefused(Exception):
     """The node answered with an error.
 
@@ -73,8 +77,13 @@ class _Answer(msgspec.Struct):
     error: _Error | None = None
 
 
+class _RawAnswer(_Answer):
+    result: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
 _one = msgspec.json.Decoder(_Answer)
 _many = msgspec.json.Decoder(list[_Answer] | _Answer)
+_many_raw = msgspec.json.Decoder(list[_RawAnswer] | _RawAnswer)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -120,7 +129,11 @@ class Node:
         return outcome
 
     async def ask_many(
-        self, calls: Sequence[tuple[str, Sequence[Any]]], *, response_bytes_max: int | None = None
+        self,
+        calls: Sequence[tuple[str, Sequence[Any]]],
+        *,
+        response_bytes_max: int | None = None,
+        raw: bool = False,
     ) -> list[Any | NodeRefused]:
         """Ask many things, in batches; the answers come in the order of `calls`.
 
@@ -129,6 +142,7 @@ class Node:
 
         Args:
             response_bytes_max: for each batch, in place of the node's own limit.
+            raw: answers are JSON that is not read yet (`msgspec.Raw`), for a caller who reads it into columns.
 
         Raises:
             AnswerTooLong, AnswerLate: a batch's answer is beyond its limit.
@@ -140,7 +154,7 @@ class Node:
 
         async def ask_every(first: int) -> None:
             for place in range(first, len(batches), lanes):
-                answers[place] = await self._ask_batch(batches[place], response_bytes_max)
+                answers[place] = await self._ask_batch(batches[place], response_bytes_max, raw=raw)
 
         if lanes == 1:
             await ask_every(0)
@@ -166,13 +180,13 @@ class Node:
         return f"Node(timeout_s={self._timeout_s}, batch_max={self._batch_max})"
 
     async def _ask_batch(
-        self, calls: Sequence[tuple[str, Sequence[Any]]], response_bytes_max: int | None
+        self, calls: Sequence[tuple[str, Sequence[Any]]], response_bytes_max: int | None, *, raw: bool
     ) -> list[Any | NodeRefused]:
         told_as = f"batch of {len(calls)}, first {calls[0][0]}"
         ids = [next(self._ids) for _ in calls]
         requests = [_request(call_id, method, params) for call_id, (method, params) in zip(ids, calls, strict=True)]
         status, body = await self._post(requests, told_as=told_as, bytes_max=response_bytes_max)
-        answers = _decoded(_many, body, status=status, told_as=told_as)
+        answers = _decoded(_many_raw if raw else _many, body, status=status, told_as=told_as)
         if isinstance(answers, _Answer) or status != 200 or (len(answers) == 1 and answers[0].id is None):
             first = answers if isinstance(answers, _Answer) else next(iter(answers), _Answer())
             raise NodeUnavailable(f"{told_as}: HTTP {status}, refused as a whole: {_refusal(first)}")

@@ -234,14 +234,19 @@ class Nodes:
         reading: Callable[[list[Outcome]], T],
         *,
         response_bytes_max: int | None = None,
+        raw: bool = False,
     ) -> T:
         """What `reading` makes of one endpoint's answers; answers of which it makes nothing are not usable.
+
+        Answers are `raw` JSON where that is asked for, as `Node.ask_many` gives it.
 
         Raises:
             NodeUnavailable: no endpoint gave a usable answer.
         """
-        limits = {} if response_bytes_max is None else {"response_bytes_max": response_bytes_max}
-        return await self._put(questions, lambda node: node.ask_many(questions, **limits), reading)
+        asked: dict[str, Any] = {} if response_bytes_max is None else {"response_bytes_max": response_bytes_max}
+        if raw:
+            asked["raw"] = True
+        return await self._put(questions, lambda node: node.ask_many(questions, **asked), reading)
 
     async def read_all(
         self, questions: Sequence[Question], reading: Callable[[list[Outcome]], T]
@@ -298,6 +303,10 @@ class Nodes:
         if error is not None and not said:
             raise error
         return said
+
+    def distrust(self, why: str) -> None:
+        """Take the answers of the endpoint that is asked now for no answers: the next one is asked, if there is one."""
+        self._current.failed(why)
 
     def health(self) -> list[EndpointHealth]:
         """How each endpoint does, in the order of the settings."""

@@ -1,11 +1,13 @@
 """Typed questions to the chain, over however many endpoints it is reached."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from service.chain.node import Node, NodeRefused, NodeUnavailable
+from service.chain.checks import Check
+from service.chain.log_columns import LogColumns, as_columns, as_header
+from service.chain.node import Node, NodeLied, NodeRefused, NodeUnavailable
 from service.chain.nodes import EndpointHealth, Nodes, Outcome, Question, WrongChain
 from service.chain.quorum import agreed, most_telling, reached
 from service.chain.reasons import Reason
@@ -20,6 +22,7 @@ from service.chain.shapes import (
     as_account,
     as_block,
     as_block_or_none,
+    as_block_receipts,
     as_data,
     as_fees,
     as_known_block,
@@ -114,6 +117,7 @@ class Chain:
         self.finality = finality
         self._node = node if isinstance(node, Nodes) else Nodes([node], chain_id=chain_id)
         self._eth_calls = Together(self._ask_together)
+        self._headers, self._receipts = Check("header"), Check("receipts")
 
     async def check(self) -> None:
         """Make sure that the node follows our chain.
@@ -144,7 +148,7 @@ class Chain:
     def _head(self, answers: list[Outcome]) -> Head:
         chain_id, latest, *finalized = answers
         self._check_id(as_quantity(granted(chain_id)))
-        tip = shaped(as_block, granted(latest))
+        tip = self._proven(shaped(as_block, granted(latest)))
         if self.finality.depth is not None:
             return Head(tip, max(tip.number - self.finality.depth, -1))
         (final,) = finalized
@@ -157,6 +161,10 @@ class Chain:
     def _check_id(self, reported: int) -> None:
         if reported != self.chain_id:
             raise WrongChain(f"this deployment is for chain {self.chain_id}, but the node follows {reported}")
+
+    def _proven(self, block: Block) -> Block:
+        self._headers.judge(block.proven, f"the header of block {block.number} has another hash than it is told with")
+        return block
 
     async def blocks(self, *, first: int, count_max: int) -> list[Block]:
         """Blocks from `first` on, ascending, up to the first that the node does not have.
@@ -171,7 +179,7 @@ class Chain:
                 block = as_known_block(answer, number)
                 if block is None:
                     break
-                blocks.append(block)
+                blocks.append(self._proven(block))
             return blocks
 
         return await self._node.read([_block_call(hex(number)) for number in numbers], read)
@@ -186,6 +194,7 @@ class Chain:
 
         Raises:
             NodeUnavailable: also when the node no longer has block `last`.
+            NodeLied: logs are out of order.
             AnswerTooLong, AnswerLate: the answer is beyond a limit, as RANGE_TOO_LARGE is beyond the node's.
             NodeRefused: also with RANGE_TOO_LARGE: ask for fewer blocks, addresses or topics.
         """
@@ -205,25 +214,74 @@ class Chain:
             logs = shaped(as_logs, granted(answers[0])) if wanted else []
             if not all(first <= log.block_number <= last for log in logs):
                 raise NodeUnavailable("a log came from a block outside the range")
-            return sorted(logs, key=lambda log: (log.block_number, log.log_index)), seen
+            places = [(log.block_number, log.log_index) for log in logs]
+            if places != sorted(places):
+                raise NodeLied("logs came out of order")
+            return logs, self._proven(seen)
 
         bytes_max = BLOCK_LOGS_BYTES_MAX if smallest else None
         return await self._node.read([*wanted, _block_call(hex(last))], read, response_bytes_max=bytes_max)
+
+    async def log_columns(
+        self, *, first: int, last: int, addresses: Sequence[bytes], topics: Sequence[bytes], headers: bool = True
+    ) -> tuple[list[Block], LogColumns]:
+        """Logs of blocks `first` to `last` by column, and those blocks' headers, or the last one's alone, in one batch.
+
+        As `logs`, for a reader of long histories: it is the caller who compares block hashes.
+
+        Raises:
+            NodeUnavailable: also when the node does not have one of the blocks.
+            AnswerTooLong, AnswerLate: the answer is beyond a limit, as RANGE_TOO_LARGE is beyond the node's.
+            NodeRefused: also with RANGE_TOO_LARGE: ask for fewer blocks, addresses or topics.
+        """
+        numbers = range(first, last + 1) if headers else range(last, last + 1)
+
+        def read(answers: list[Outcome]) -> tuple[list[Block], LogColumns]:
+            found = as_columns(answers[0])
+            if not all(first <= number <= last for number in found.block_numbers):
+                raise NodeUnavailable("a log came from a block outside the range")
+            return [self._proven(as_header(*each)) for each in zip(answers[1:], numbers, strict=True)], found
+
+        query = {
+            "fromBlock": hex(first),
+            "toBlock": hex(last),
+            "address": [write_data(address) for address in addresses],
+            "topics": [[write_data(topic) for topic in topics]],
+        }
+        smallest = first == last and len(addresses) == 1
+        return await self._node.read(
+            [("eth_getLogs", [query]), *(_block_call(hex(number)) for number in numbers)],
+            read,
+            response_bytes_max=BLOCK_LOGS_BYTES_MAX if smallest else None,
+            raw=True,
+        )
+
+    async def block_logs(self, blocks: Sequence[Block]) -> list[list[Log] | None]:
+        """All logs of each block, proven by its header's root; None where the node has no receipts, or of another make.
+
+        Raises:
+            NodeLied: the receipts are not the block's.
+        """
+
+        def read(answers: list[Outcome]) -> list[list[Log] | None]:
+            return [self._block_logs(block, answer) for block, answer in zip(blocks, answers, strict=True)]
+
+        return await self._node.read([("eth_getBlockReceipts", [hex(block.number)]) for block in blocks], read)
+
+    def _block_logs(self, block: Block, answer: Outcome) -> list[Log] | None:
+        if isinstance(answer, NodeRefused) and answer.reason in (Reason.METHOD_MISSING, Reason.HISTORY_GONE):
+            return None
+        root, logs = shaped(as_block_receipts, granted(answer))
+        told = f"the receipts of block {block.number} are not those of its header"
+        known = self._receipts.judge(None if block.receipts_root is None else root == block.receipts_root, told)
+        return logs if known else None
 
     async def receipts(self, hashes: Sequence[bytes]) -> list[Receipt | None]:
         """Receipts in the order of `hashes`; None for a transaction that is not mined.
 
         With a quorum, None too where fewer endpoints than that give the same block and status.
         """
-
-        def read(answers: list[Outcome]) -> list[Receipt | None]:
-            receipts = [shaped(as_receipt_or_none, granted(answer)) for answer in answers]
-            for transaction_hash, receipt in zip(hashes, receipts, strict=True):
-                if receipt is not None and receipt.transaction_hash != transaction_hash:
-                    raise NodeUnavailable("a receipt came for another transaction")
-            return receipts
-
-        asked = [("eth_getTransactionReceipt", [write_data(transaction_hash)]) for transaction_hash in hashes]
+        asked, read = _receipt_calls(hashes), _receipts_read(hashes)
         if self._node.quorum == 1:
             return await self._node.read(asked, read)
         said = await self._node.read_all(asked, read)
@@ -235,6 +293,17 @@ class Chain:
         for place, (endpoint, _) in enumerate(said):
             endpoint.contradicted(place in dissenting)
         return found
+
+    async def unmined(self, hashes: Sequence[bytes]) -> list[bool]:
+        """Whether each transaction has no receipt; with a quorum, whether so many endpoints have none.
+
+        Where endpoints disagree, a transaction is neither mined, as `receipts` has it, nor unmined.
+        """
+        asked, read = _receipt_calls(hashes), _receipts_read(hashes)
+        if self._node.quorum == 1:
+            return [receipt is None for receipt in await self._node.read(asked, read)]
+        said = [receipts for _, receipts in await self._node.read_all(asked, read)]
+        return [place.count(None) >= self._node.quorum for place in zip(*said, strict=True)]
 
     async def call(self, call: Call, *, block: int | None = None) -> bytes:
         """Simulate a call at the newest block, or at `block`; nothing is sent.
@@ -328,6 +397,19 @@ class Chain:
 
         return await self._node.read([_block_call(hex(number)) for number in numbers], read)
 
+    async def hashes_everywhere(self, number: int) -> list[bytes | None]:
+        """The hash that each usable endpoint has of a block, the one that is asked otherwise first."""
+
+        def read(answers: list[Outcome]) -> bytes | None:
+            block = as_known_block(answers[0], number)
+            return None if block is None else self._proven(block).hash
+
+        return [block_hash for _, block_hash in await self._node.read_all([_block_call(hex(number))], read)]
+
+    def distrust(self, why: str) -> None:
+        """Ask another endpoint from now on, where there is one: the answers of this one contradict each other."""
+        self._node.distrust(why)
+
     async def fees(self) -> Fees:
         """The next block's base fee, and the middle of what recent transactions paid above it.
 
@@ -349,6 +431,17 @@ class Chain:
     async def code(self, address: bytes, *, block: int | None = None) -> bytes:
         """The code at an address, empty when there is none."""
         return await self._node.read_one(("eth_getCode", [write_data(address), _at(block)]), as_data)
+
+    async def storage(self, address: bytes, slots: Sequence[bytes], *, block: int) -> list[bytes]:
+        """What a contract keeps in slots at the end of a block, 32 bytes each, in one batch.
+
+        Raises:
+            NodeRefused: HISTORY_GONE and BLOCK_UNKNOWN where the node does not know that block's state.
+        """
+        asked: list[Question] = [
+            ("eth_getStorageAt", [write_data(address), write_data(slot), _at(block)]) for slot in slots
+        ]
+        return [word.rjust(32, b"\0") for word in await self._node.read(asked, every(parse_data))]
 
     async def codes(self, addresses: Sequence[bytes]) -> list[bytes]:
         """The code at each address now, empty where there is none, in one batch."""
@@ -382,6 +475,21 @@ def open_chain(settings: Settings, *, timeout_max_s: float = math.inf) -> Chain:
 
 def _block_call(number_or_tag: str) -> tuple[str, list[Any]]:
     return "eth_getBlockByNumber", [number_or_tag, False]
+
+
+def _receipt_calls(hashes: Sequence[bytes]) -> list[Question]:
+    return [("eth_getTransactionReceipt", [write_data(transaction_hash)]) for transaction_hash in hashes]
+
+
+def _receipts_read(hashes: Sequence[bytes]) -> Callable[[list[Outcome]], list[Receipt | None]]:
+    def read(answers: list[Outcome]) -> list[Receipt | None]:
+        receipts = [shaped(as_receipt_or_none, granted(answer)) for answer in answers]
+        for transaction_hash, receipt in zip(hashes, receipts, strict=True):
+            if receipt is not None and receipt.transaction_hash != transaction_hash:
+                raise NodeUnavailable("a receipt came for another transaction")
+        return receipts
+
+    return read
 
 
 def _at(block: int | None) -> str:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from service.chain.node import NodeRefused, NodeUnavailable
 from service.chain.nodes import Outcome
+from service.chain.proofs import BLOOM_BITS, is_proven, receipts_root
 from service.chain.reasons import Reason
 from service.chain.times import TIMESTAMP_MAX
 from service.chain.wire import parse_data, parse_quantity
@@ -25,6 +26,9 @@ class Block:
     hash: bytes
     parent_hash: bytes
     timestamp: int  # seconds since 1970
+    logs_bloom: int | None = None  # None where the node tells none
+    receipts_root: bytes | None = None
+    proven: bool | None = None  # its fields hash to its hash; None where it has other fields than we know
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +114,16 @@ def as_block(given: Any) -> Block:
     number, timestamp = parse_quantity(given["number"]), parse_quantity(given["timestamp"])
     if number >= 2**63 or timestamp > TIMESTAMP_MAX:
         raise ValueError("a block of an impossible number or time")
-    return Block(number, parse_data(given["hash"], size=32), parse_data(given["parentHash"], size=32), timestamp)
+    bloom, root = given.get("logsBloom"), given.get("receiptsRoot")
+    return Block(
+        number,
+        parse_data(given["hash"], size=32),
+        parse_data(given["parentHash"], size=32),
+        timestamp,
+        logs_bloom=None if bloom is None else int.from_bytes(parse_data(bloom, size=BLOOM_BITS // 8)),
+        receipts_root=None if root is None else parse_data(root, size=32),
+        proven=is_proven(given),
+    )
 
 
 def as_block_or_none(given: Any) -> Block | None:
@@ -215,6 +228,17 @@ def _log(given: Any) -> Log:
         topics=tuple(parse_data(topic, size=32) for topic in given["topics"]),
         data=parse_data(given["data"]),
     )
+
+
+def as_block_receipts(given: Any) -> tuple[bytes, list[Log]]:
+    """The root and the logs of all receipts of one block, in order.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError: they are none.
+    """
+    if not isinstance(given, list):
+        raise TypeError("a block's receipts are a list")
+    return receipts_root(given), [_log(entry) for receipt in given for entry in receipt["logs"]]
 
 
 def as_receipt_or_none(given: Any) -> Receipt | None:

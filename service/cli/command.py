@@ -4,7 +4,20 @@ import sys
 
 import typer
 
-from service.cli import batches, calls, factory, frame, issuers, processes, signers, transactions, verification
+from service.cli import (
+    batches,
+    calls,
+    exports,
+    factory,
+    frame,
+    issuers,
+    mirror,
+    processes,
+    reindexing,
+    signers,
+    transactions,
+    verification,
+)
 from service.settings import SettingsMissing
 
 app = typer.Typer(
@@ -15,11 +28,13 @@ app = typer.Typer(
 )
 for command in (
     *(processes.api, processes.sender, processes.indexer, processes.dispatcher),
-    *(processes.migrate, processes.openapi, calls.call, verification.verify),
+    *(processes.migrate, processes.openapi, calls.call, exports.export, verification.verify, verification.digest),
+    reindexing.reindex,
 ):
     app.command()(command)
 app.add_typer(batches.app, name="batch")
 app.add_typer(transactions.app, name="transactions")
+app.add_typer(mirror.app, name="mirror")
 app.add_typer(signers.app, name="signers")
 app.add_typer(factory.app, name="factory")
 app.add_typer(issuers.issuers, name="issuers")
@@ -49,6 +64,7 @@ def _sentence(error: Exception) -> str | None:
     from service.factory import NoDeterministicDeployer, NoFactory
     from service.keys.policies import PolicyUnreadable
     from service.keys.signing import ProviderDown, ProviderUnusable, UnknownSigner
+    from service.mirror.reindexing import NotMirrored
     from service.mirror.verify import ReorganisedMeanwhile
     from service.operators.rotation import RotationRefused
     from service.remote.calls import Unusable
@@ -58,7 +74,7 @@ def _sentence(error: Exception) -> str | None:
         *(frame.Refused, Unusable, SettingsMissing, UnknownIssuer, Problem),
         *(NodeUnavailable, NodeRefused, WrongChain, NoDeterministicDeployer, NoFactory),
         *(ProviderUnusable, ProviderDown, UnknownSigner, NoEther, NotMined, ReorganisedMeanwhile),
-        *(PolicyUnreadable, RotationRefused),
+        *(PolicyUnreadable, RotationRefused, NotMirrored),
     )
     if isinstance(error, expected):
         return str(error)

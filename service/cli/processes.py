@@ -2,9 +2,12 @@
 
 import json
 from collections.abc import Awaitable, Callable
+from typing import Any
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from service.cli import frame
-from service.settings import Settings, read_settings
+from service.settings import read_settings
 
 
 def api() -> None:
@@ -20,8 +23,29 @@ def sender() -> None:
 
 
 def indexer() -> None:
-    """Keep the mirror level with the chain."""
-    _process("indexer")
+    """Keep the mirror level with the chain; a terminal sees how far a long history came."""
+    with Progress(
+        TextColumn("mirroring the chain's history"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[pace]}"),
+        TimeRemainingColumn(),
+        console=frame.err,
+        transient=True,
+        disable=not frame.err.is_terminal,
+    ) as progress:
+        task = progress.add_task("", total=None, visible=False, pace="")
+
+        def tell(told: Any) -> None:
+            progress.update(
+                task,
+                completed=told.blocks,
+                total=told.blocks_total,
+                visible=told.blocks < told.blocks_total,
+                pace=f"{told.events_per_s:,.0f} events/s",
+            )
+
+        _process("indexer", tell=tell)
 
 
 def dispatcher() -> None:
@@ -29,15 +53,15 @@ def dispatcher() -> None:
     _process("dispatcher")
 
 
-def _process(name: str) -> None:
+def _process(name: str, **given: Any) -> None:
     import uvloop
 
     from service import processes
 
-    work: Callable[[Settings], Awaitable[None]] = getattr(processes, name)
+    work: Callable[..., Awaitable[None]] = getattr(processes, name)
 
     async def main() -> None:
-        await work(read_settings())
+        await work(read_settings(), **given)
 
     uvloop.run(main())
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from service.addresses import checksum, hex0x
+from service.addresses import checksum
 from service.compliance.problems import PolicyMissing, SubjectNotFound, TokenUnregulated
 from service.db import ReadConnection
 from service.deployments import queries as deployments
@@ -53,12 +53,8 @@ async def _states(connection: ReadConnection, contract: Contract, aspect: str, b
 
 
 async def wallets_of(connection: ReadConnection, registry: Contract, *, investor: bytes, block: int) -> list[bytes]:
-    """The wallets that were linked to an investor at the end of a block, in address order.
-
-    It reads every linked wallet of the registry: some milliseconds for each thousand.
-    """
-    wanted = hex0x(investor)
-    return [row.key async for row in _states(connection, registry, "wallet", block) if row.state["investor"] == wanted]
+    """The wallets that were linked to an investor at the end of a block, in address order."""
+    return await facts.wallets_of(connection, contract_id=registry.id, investor=investor, block=block)
 
 
 async def counted_tokens(connection: ReadConnection, registry: Contract, label: Label) -> list[Counted]:

@@ -48,7 +48,7 @@ from service.mirror.queries import Contract, Label
 from service.operations.facts import FactHistoryView, FactView, facts_page
 from service.operations.http import CALL, AskingDep, LedgerDep, accepted
 from service.operations.labels import LabelledPage, label_view
-from service.operations.reading import READ, Reading, ReadingAt
+from service.operations.reading import READ, Reading, ReadingAt, ReadingOnChain
 from service.operations.views import OperationView
 from service.tokens import problems as tokens
 from service.tokens.queries import Token, contract_of, token
@@ -384,7 +384,9 @@ async def read_reserve(token_id: UUID, reading: ReadingAt) -> ReserveView:
     tags=["compliance"],
     responses=documented(*READ, *_TOKEN, tokens.NodeAway, problems.StateNotKept, BodyTooLarge),
 )
-async def preview_transfer(token_id: UUID, order: PreviewOrder, reading: ReadingAt, ledger: LedgerDep) -> PreviewView:
+async def preview_transfer(
+    token_id: UUID, order: PreviewOrder, reading: ReadingOnChain, ledger: LedgerDep
+) -> PreviewView:
     """Would this transfer pass, and if not, which rule forbids it? In the state of the newest block, or of any."""
     async with reading.open() as (connection, label):
         found = await _token(connection, reading, token_id, label)

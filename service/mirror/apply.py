@@ -3,42 +3,31 @@
 The number of statements depends on how many tables are touched, and never on how many rows.
 """
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import (
-    ARRAY,
-    BigInteger,
-    String,
-    Table,
-    and_,
-    cast,
-    column,
-    exists,
-    func,
-    literal,
-    select,
-    update,
-)
+from sqlalchemy import Table, and_, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.chain.events import Event
 from service.chain.reader import Block, Log
-from service.mirror import aspects, projections
+from service.mirror import aspects, digests, projections, statements
 from service.mirror.projections import Deployment, Range, Transfers
+from service.mirror.statements import Columns
 from service.mirror.tables import (
     BLOCKS,
     CONTRACTS,
     DEPLOYMENTS,
+    DIGESTS,
     EVENT_LOG,
     EVENTS,
     HOLDINGS,
     PAUSES,
     RANGED,
+    SHOWINGS,
     STATES,
     SUPPLIES,
     TITLES,
@@ -47,8 +36,17 @@ from service.mirror.tables import (
     ranged_state,
 )
 
-Columns = dict[str, Sequence[Any]]
-"""Values by column name, each as long as the others."""
+# Not ON CONFLICT: that spends a number of the identity for each row it then leaves alone.
+_NEW_CONTRACTS = f"""
+INSERT INTO mirror.contracts (chain_id, address)
+SELECT %(chain_id)s, given.address FROM {statements.given(CONTRACTS, ("address",))} WHERE NOT EXISTS (
+    SELECT FROM mirror.contracts AS known WHERE known.chain_id = %(chain_id)s AND known.address = given.address)
+"""
+
+_CONTRACT_IDS = f"""
+SELECT contracts.address, contracts.id FROM {statements.given(CONTRACTS, ("address",))}
+JOIN mirror.contracts ON contracts.address = given.address AND contracts.chain_id = %(chain_id)s
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +66,78 @@ class Happened:
             *(log.address for log, _ in self.others),
         }
 
+    def digested(self) -> tuple[digests.Columns, ...]:
+        """What the digests cover of it."""
+        moved, logs = self.transfers, [log for log, _ in self.others]
+        words, kinds = digests.words(moved.amounts, moved.deed_ids)
+        transfers = digests.transfer_rows(
+            moved.log_indexes, moved.transaction_hashes, moved.senders, moved.recipients, words, kinds
+        )
+        others = digests.event_rows(
+            [log.log_index for log in logs],
+            [log.transaction_hash for log in logs],
+            [event.name for _, event in self.others],
+            [event.arguments for _, event in self.others],
+        )
+        return (
+            (moved.contracts, moved.block_numbers, transfers),
+            ([log.address for log in logs], [log.block_number for log in logs], others),
+        )
+
     def __len__(self) -> int:
         return len(self.deployments) + len(self.transfers) + len(self.others)
 
 
 @dataclass(frozen=True, slots=True)
-class _Step:
+class Derived:
+    """What events change in one ranged table."""
+
+    table: Table
+    keys: Collection[Any]  # that are touched
+    closings: Callable[
+        [Mapping[Any, Any]], Mapping[Any, Mapping[int, Any]]
+    ]  # by key and block, from the opening states
+    unset: Any  # the state of a key that has none yet
+
+
+def derived(happened: Happened, *, chain_id: int, hashes: Mapping[int, bytes]) -> list[Derived]:
+    """What the events of a run of blocks change in each ranged table. Pure.
+
+    Args:
+        hashes: of the blocks, by number.
+    """
+    held, issued = projections.net_holdings(happened.transfers), projections.net_supplies(happened.transfers)
+    titles, pauses = projections.closing_titles(happened.transfers), projections.closing_pauses(happened.others)
+    changes = [
+        change
+        for log, event in happened.others
+        for change in aspects.changes(log.address, log.block_number, event.signature, event.arguments)
+    ]
+    columns = happened.digested()
+    tables = (
+        Derived(HOLDINGS, held, lambda opening: projections.closing_amounts(opening, held), 0),
+        Derived(SUPPLIES, issued, lambda opening: projections.closing_amounts(opening, issued), 0),
+        Derived(TITLES, titles, lambda _: titles, None),
+        Derived(PAUSES, pauses, lambda _: pauses, False),
+        Derived(
+            STATES, {change.place for change in changes}, lambda opening: aspects.closing_states(opening, changes), None
+        ),
+        Derived(
+            DIGESTS,
+            {(contract,) for contracts, *_ in columns for contract in contracts},
+            lambda opening: digests.closing_digests(chain_id, opening, hashes, *columns),
+            None,
+        ),
+    )
+    return [each for each in tables if each.keys]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
     """What all of a step's writing needs."""
 
     session: AsyncSession
+    chain_id: int
     ids: Mapping[bytes, int]  # of contracts, by address
     hashes: Mapping[int, bytes]  # of the step's blocks, by number
 
@@ -87,30 +148,53 @@ async def apply(session: AsyncSession, *, chain_id: int, blocks: Sequence[Block]
     Raises:
         ImpossibleAmount: the events add up to an amount that no contract can hold.
     """
-    await _write_blocks(session, chain_id, blocks)
-    if not len(happened):
-        return
-    await _write_contracts(session, chain_id, happened.deployments)
+    if len(happened):
+        await write_happened(session, chain_id, blocks, happened)
+    # Last, so that `shown_at` is as near as can be to the COMMIT that shows them.
+    await write_blocks(session, chain_id, blocks)
+
+
+async def write_happened(session: AsyncSession, chain_id: int, blocks: Sequence[Block], happened: Happened) -> None:
+    """Write all that happened in blocks, and not the blocks.
+
+    Raises:
+        ImpossibleAmount: the events add up to an amount that no contract can hold.
+    """
+    await _write_contracts(session, chain_id, {each.contract for each in happened.deployments})
     ids = await _contract_ids(session, chain_id, happened.contracts)
-    step = _Step(session, ids, {block.number: block.hash for block in blocks})
+    step = Step(session, chain_id, ids, {block.number: block.hash for block in blocks})
     if happened.deployments:
-        await _write_deployments(step, happened.deployments)
+        await write_deployments(step, happened.deployments)
     if len(happened.transfers):
         await _write_transfers(step, happened.transfers)
-        await _write_amounts(step, HOLDINGS, projections.net_holdings(happened.transfers))
-        await _write_amounts(step, SUPPLIES, projections.net_supplies(happened.transfers))
-        await _write_closings(step, TITLES, projections.closing_titles(happened.transfers), unset=None)
     if happened.others:
         await _write_events(step, happened.others)
-        await _write_closings(step, PAUSES, projections.closing_pauses(happened.others), unset=False)
-        await _write_states(step, happened.others)
+    for each in derived(happened, chain_id=chain_id, hashes=step.hashes):
+        await _write_derived(step, each)
+
+
+async def _write_derived(step: Step, change: Derived) -> None:
+    opening = await opening_states(step, change.table, change.keys)
+    await write_ranges(step, change.table, projections.ranges(opening, change.closings(opening), unset=change.unset))
+
+
+async def write_others(step: Step, others: list[tuple[Log, Event]]) -> None:
+    """Write events that are no transfers, and the states that they leave behind; not the digests, which need it all."""
+    happened = Happened([], projections.decode_transfers([], followed=frozenset()), others)
+    await _write_events(step, others)
+    for each in derived(happened, chain_id=step.chain_id, hashes=step.hashes):
+        if each.table is not DIGESTS:
+            await _write_derived(step, each)
+
+
+async def register(session: AsyncSession, chain_id: int, addresses: set[bytes]) -> dict[bytes, int]:
+    """The ids of contracts, given to those that have none. Nobody is shown a contract without a deployment."""
+    await _write_contracts(session, chain_id, addresses)
+    return await _contract_ids(session, chain_id, addresses)
 
 
 async def undo(session: AsyncSession, *, number: int, block_hash: bytes) -> None:
     """Take the mirror's newest block off: its rows stay, no longer canonical, and what they replaced holds again."""
-    await session.execute(
-        update(BLOCKS).where(BLOCKS.c.hash == block_hash).values(canonical=False, undone_at=func.clock_timestamp())
-    )
     for table in EVENTS:
         await session.execute(update(table).where(table.c.block_hash == block_hash).values(canonical=False))
     for table in RANGED:
@@ -123,37 +207,43 @@ async def undo(session: AsyncSession, *, number: int, block_hash: bytes) -> None
         await session.execute(
             update(table).where(table.c.to_block == number, table.c.canonical, here, *same).values(to_block=None)
         )
+    await _end_showing(session, block_hash)
 
 
-async def _write_blocks(session: AsyncSession, chain_id: int, blocks: Sequence[Block]) -> None:
+async def _end_showing(session: AsyncSession, block_hash: bytes) -> None:
+    now = func.now()  # of the DB transaction: blocks that are undone in one are undone at one time
+    here = BLOCKS.c.hash == block_hash
+    showing = select(BLOCKS.c.hash, BLOCKS.c.shown_at, func.greatest(BLOCKS.c.shown_at, now)).where(here)
+    await session.execute(insert(SHOWINGS).from_select(list(SHOWINGS.c.keys()), showing))
+    await session.execute(update(BLOCKS).where(here).values(canonical=False, undone_at=now))
+
+
+async def write_blocks(session: AsyncSession, chain_id: int, blocks: Sequence[Block]) -> None:
+    """Show blocks from now on."""
     columns: Columns = {
         "hash": [block.hash for block in blocks],
         "number": [block.number for block in blocks],
         "parent_hash": [block.parent_hash for block in blocks],
         "timestamp": [datetime.fromtimestamp(block.timestamp, UTC) for block in blocks],
     }
-    await _upsert(session, BLOCKS, columns, {"chain_id": chain_id, "canonical": True}, undone_at=None)
+    # A block that was shown before is shown from now on, as a new one is by default.
+    await statements.upsert(
+        session, BLOCKS, columns, same={"chain_id": chain_id}, now=("shown_at",), unset=("undone_at",)
+    )
 
 
-async def _write_contracts(session: AsyncSession, chain_id: int, deployments: Sequence[Deployment]) -> None:
-    given = _rows(CONTRACTS, {"address": sorted({each.contract for each in deployments})})
-    # Not ON CONFLICT: that spends a number of the identity for each row it then leaves alone.
-    known = exists().where(CONTRACTS.c.chain_id == chain_id, CONTRACTS.c.address == given.c.address)
-    fresh = select(literal(chain_id, BigInteger), given.c.address).where(~known)
-    await session.execute(insert(CONTRACTS).from_select(["chain_id", "address"], fresh))
+async def _write_contracts(session: AsyncSession, chain_id: int, addresses: set[bytes]) -> None:
+    if addresses:
+        await statements.say(session, _NEW_CONTRACTS, {"address": sorted(addresses)}, {"chain_id": chain_id})
 
 
 async def _contract_ids(session: AsyncSession, chain_id: int, addresses: set[bytes]) -> dict[bytes, int]:
-    given = _rows(CONTRACTS, {"address": sorted(addresses)})
-    found = await session.execute(
-        select(CONTRACTS.c.address, CONTRACTS.c.id)
-        .join(given, given.c.address == CONTRACTS.c.address)
-        .where(CONTRACTS.c.chain_id == chain_id)
-    )
-    return dict(found.all())
+    found = await statements.say(session, _CONTRACT_IDS, {"address": sorted(addresses)}, {"chain_id": chain_id})
+    return {row.address: row.id for row in found}
 
 
-async def _write_deployments(step: _Step, deployments: Sequence[Deployment]) -> None:
+async def write_deployments(step: Step, deployments: Sequence[Deployment]) -> None:
+    """Let readers see contracts, each from its block on."""
     columns: Columns = {
         "contract_id": [step.ids[each.contract] for each in deployments],
         "block_hash": [each.block_hash for each in deployments],
@@ -162,10 +252,10 @@ async def _write_deployments(step: _Step, deployments: Sequence[Deployment]) -> 
         "operator": [each.operator for each in deployments],
         "kind": [each.kind for each in deployments],
     }
-    await _upsert(step.session, DEPLOYMENTS, columns, {"canonical": True})
+    await statements.upsert(step.session, DEPLOYMENTS, columns)
 
 
-async def _write_transfers(step: _Step, transfers: Transfers) -> None:
+async def _write_transfers(step: Step, transfers: Transfers) -> None:
     columns: Columns = {
         "block_hash": transfers.block_hashes,
         "log_index": transfers.log_indexes,
@@ -178,10 +268,10 @@ async def _write_transfers(step: _Step, transfers: Transfers) -> None:
     }
     if transfers.deeds:
         columns["deed_id"] = transfers.deed_ids
-    await _upsert(step.session, TRANSFERS, columns, {"canonical": True})
+    await statements.upsert(step.session, TRANSFERS, columns)
 
 
-async def _write_events(step: _Step, others: Sequence[tuple[Log, Event]]) -> None:
+async def _write_events(step: Step, others: Sequence[tuple[Log, Event]]) -> None:
     columns: Columns = {
         "block_hash": [log.block_hash for log, _ in others],
         "log_index": [log.log_index for log, _ in others],
@@ -191,118 +281,39 @@ async def _write_events(step: _Step, others: Sequence[tuple[Log, Event]]) -> Non
         "name": [event.name for _, event in others],
         "arguments": [event.arguments for _, event in others],
     }
-    await _upsert(step.session, EVENT_LOG, columns, {"canonical": True})
+    await statements.upsert(step.session, EVENT_LOG, columns)
 
 
-async def _write_amounts(step: _Step, table: Table, deltas: Mapping[Any, Mapping[int, int]]) -> None:
-    opening = await _opening(step, table, deltas)
-    closings = projections.closing_amounts(opening, deltas)
-    await _write_ranges(step, table, projections.ranges(opening, closings, unset=0))
-
-
-async def _write_closings(step: _Step, table: Table, closings: Mapping[Any, Mapping[int, Any]], *, unset: Any) -> None:
-    if closings:
-        opening = await _opening(step, table, closings)
-        await _write_ranges(step, table, projections.ranges(opening, closings, unset=unset))
-
-
-async def _write_states(step: _Step, others: Sequence[tuple[Log, Event]]) -> None:
-    found = [
-        change
-        for log, event in others
-        for change in aspects.changes(log.address, log.block_number, event.signature, event.arguments)
-    ]
-    if found:
-        opening = await _opening(step, STATES, {change.place: None for change in found})
-        closings = aspects.closing_states(opening, found)
-        await _write_ranges(step, STATES, projections.ranges(opening, closings, unset=None))
-
-
-async def _opening(step: _Step, table: Table, keys: Iterable[tuple[Any, ...]]) -> dict[Any, Any]:
-    """The open state of each key that has one, in one question."""
+async def opening_states(
+    step: Step, table: Table, keys: Iterable[tuple[Any, ...]], *, before: int | None = None
+) -> dict[Any, Any]:
+    """The state of each key that has one, in one question: the open one, or the one before a block."""
     asked = {(step.ids[key[0]], *key[1:]): key for key in keys}
-    names = ranged_key(table)
-    touched = _rows(table, {name: [key[i] for key in asked] for i, name in enumerate(names)})
-    found = await step.session.execute(
-        select(*(table.c[name] for name in names), table.c[ranged_state(table)])
-        .join(touched, and_(*(touched.c[name] == table.c[name] for name in names)))
-        .where(table.c.to_block.is_(None), table.c.canonical)
-    )
+    columns: Columns = {name: [key[i] for key in asked] for i, name in enumerate(ranged_key(table))}
+    found = await statements.opening(step.session, table, columns, before=before)
     return {asked[tuple(key)]: state for *key, state in found}
 
 
-async def _write_ranges(step: _Step, table: Table, found: Sequence[Range[Any, Any]]) -> None:
-    """Close what each key had open at its first change, then begin its new ranges."""
+async def write_ranges(step: Step, table: Table, found: Sequence[Range[Any, Any]]) -> None:
+    """Close what each key had open at its first change, then begin its new ranges; those of a key are in order."""
     if not found:
         return
-    names = ranged_key(table)
-    keys: Columns = {
-        name: [step.ids[each.key[0]] if i == 0 else each.key[i] for each in found] for i, name in enumerate(names)
-    }
+    keys = _key_columns(step, table, [each.key for each in found])
+    firsts = {each.key: each.from_block for each in reversed(found)}
+    closing = {**_key_columns(step, table, list(firsts)), "from_block": list(firsts.values())}
+    await statements.close(step.session, table, closing)
+    state = ranged_state(table)
     columns: Columns = {
         **keys,
         "from_block": [each.from_block for each in found],
         "to_block": [each.to_block for each in found],
         "block_hash": [step.hashes[each.from_block] for each in found],
-        ranged_state(table): [each.state for each in found],
+        state: [each.state for each in found],
     }
-    begun = _rows(table, {name: columns[name] for name in (*names, "from_block")})
-    first = (
-        select(*(begun.c[name] for name in names), func.min(begun.c.from_block).label("from_block"))
-        .group_by(*(begun.c[name] for name in names))
-        .subquery("first")
-    )
-    await step.session.execute(
-        update(table)
-        .where(table.c.to_block.is_(None), table.c.canonical, *(table.c[name] == first.c[name] for name in names))
-        .values(to_block=first.c.from_block)
-    )
-    await _upsert(step.session, table, columns, {"canonical": True}, "to_block")
+    # A row that is there already is of the same block, and was undone, or was withdrawn with a contract.
+    await statements.upsert(step.session, table, columns, again=("to_block", state))
 
 
-async def _upsert(
-    session: AsyncSession,
-    table: Table,
-    columns: Columns,
-    same: Mapping[str, Any],
-    *again: str,
-    **reset: Any,
-) -> None:
-    """Insert rows; those that were shown before and undone become canonical again, with fresh `again` columns."""
-    rows = _rows(table, columns)
-    constants = [literal(value, table.c[name].type) for name, value in same.items()]
-    statement = insert(table).from_select([*columns, *same], select(*rows.c, *constants))
-    fresh = {name: statement.excluded[name] for name in again}
-    key = [column.name for column in table.primary_key]
-    await session.execute(
-        statement.on_conflict_do_update(index_elements=key, set_={"canonical": True, **fresh, **reset})
-    )
-
-
-def _rows(table: Table, columns: Columns) -> Any:
-    """Columns of values as rows beside the tables: one statement and one parameter a column, however many rows."""
-    arrays = [cast(literal(_array(values), String), ARRAY(table.c[name].type)) for name, values in columns.items()]
-    typed = [column(name, table.c[name].type) for name in columns]
-    return func.unnest(*arrays).table_valued(*typed, name="given").render_derived()
-
-
-def _array(values: Sequence[Any]) -> str:
-    """A Postgres array literal: written at once, since the driver's own takes several times as long."""
-    return "{" + ",".join(map(_element, values)) + "}"
-
-
-def _element(value: Any) -> str:
-    if isinstance(value, bytes):
-        return f'"\\\\x{value.hex()}"'
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, dict):
-        return _quoted(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
-    if isinstance(value, str):
-        return _quoted(value)
-    return "NULL" if value is None else str(value)
-
-
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+def _key_columns(step: Step, table: Table, keys: Sequence[tuple[Any, ...]]) -> Columns:
+    names = ranged_key(table)
+    return {name: [step.ids[key[0]] if i == 0 else key[i] for key in keys] for i, name in enumerate(names)}

@@ -230,6 +230,12 @@ _TOKENS = {
     ),
 }
 
+_PROXIES = {
+    "Upgraded(address)": (Rule("implementation", _key(), _take(implementation="implementation")),),
+    "BeaconUpgraded(address)": (Rule("beacon", _key(), _take(beacon="beacon")),),
+    "AdminChanged(address,address)": (Rule("proxy-admin", _key(), _take(admin="newAdmin")),),
+}
+
 _DEEDS = {
     "Frozen(address,uint256,bool)": (
         Rule(
@@ -414,6 +420,7 @@ _ACTIONS = {
 RULES: Mapping[str, tuple[Rule, ...]] = {
     **_AUTHORITY,
     **_TOKENS,
+    **_PROXIES,
     **_DEEDS,
     **_COMPLIANCE,
     **_GOVERNANCE,

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, LiteralString
 
+from service.addresses import hex0x
 from service.db import ReadConnection
+from service.mirror.queries import changed_after, is_early
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,21 @@ WHERE known.contract_id = %(contract_id)s AND known.deed_id > %(after_deed)s AND
 ORDER BY known.deed_id LIMIT %(count_max)s
 """
 
+TITLES_OF_TRANSFERS = """
+SELECT known.deed_id, held.holder
+FROM (
+    SELECT DISTINCT deed_id FROM mirror.transfers
+    WHERE contract_id = %(contract_id)s AND canonical AND block_number <= %(block)s AND deed_id > %(after_deed)s
+    ORDER BY deed_id) AS known
+CROSS JOIN LATERAL (
+    SELECT holder FROM mirror.titles AS past
+    WHERE past.contract_id = %(contract_id)s AND past.deed_id = known.deed_id
+        AND past.from_block <= %(block)s AND past.canonical
+    ORDER BY past.from_block DESC LIMIT 1) AS held
+WHERE held.holder IS NOT NULL
+ORDER BY known.deed_id LIMIT %(count_max)s
+"""
+
 HOLDER_TITLES_NOW = """
 SELECT deed_id, holder FROM mirror.titles
 WHERE contract_id = %(contract_id)s AND holder = %(holder)s AND deed_id > %(after_deed)s
@@ -108,11 +125,6 @@ FROM mirror.titles
 WHERE titles.contract_id = %(contract_id)s AND titles.deed_id = %(deed_id)s AND titles.canonical
     AND titles.from_block > %(after_block)s AND titles.from_block <= %(block)s
 ORDER BY titles.from_block LIMIT %(count_max)s
-"""
-
-_LAST_TRANSFER = """
-SELECT block_number FROM mirror.transfers
-WHERE contract_id = %(contract_id)s AND canonical ORDER BY block_number DESC, log_index DESC LIMIT 1
 """
 
 
@@ -140,11 +152,11 @@ async def titles_page(
         "count_max": count_max,
     }
     if holder is None:
-        rows = await _all(connection, TITLES_THEN, given)
+        early = await is_early(connection, contract_id, block)
+        rows = await _all(connection, TITLES_OF_TRANSFERS if early else TITLES_THEN, given)
     else:
-        # Every change of a title is a transfer.
-        last = await _all(connection, _LAST_TRANSFER, given)
-        rows = await _all(connection, HOLDER_TITLES_THEN if last and last[0][0] > block else HOLDER_TITLES_NOW, given)
+        changed = await changed_after(connection, contract_id, block)
+        rows = await _all(connection, HOLDER_TITLES_THEN if changed else HOLDER_TITLES_NOW, given)
     return [Title(*row) for row in rows]
 
 
@@ -174,6 +186,32 @@ STATE = """
 SELECT state FROM mirror.states
 WHERE contract_id = %(contract_id)s AND aspect = %(aspect)s AND key = %(key)s AND from_block <= %(block)s AND canonical
 ORDER BY from_block DESC LIMIT 1
+"""
+
+STATES_OF_KEYS = """
+SELECT wanted.key, held.state
+FROM unnest(%(keys)s::bytea[]) AS wanted (key) CROSS JOIN LATERAL (
+    SELECT state FROM mirror.states
+    WHERE contract_id = %(contract_id)s AND aspect = %(aspect)s AND key = wanted.key
+        AND from_block <= %(block)s AND canonical
+    ORDER BY from_block DESC LIMIT 1) AS held
+WHERE held.state IS NOT NULL
+"""
+
+# An index lists the wallets that were ever an investor's; each of them may have become another's since.
+WALLETS_OF = """
+SELECT known.key
+FROM (
+    SELECT DISTINCT key FROM mirror.states
+    WHERE contract_id = %(contract_id)s AND aspect = 'wallet' AND state->>'investor' = %(investor)s AND canonical
+        AND from_block <= %(block)s) AS known
+CROSS JOIN LATERAL (
+    SELECT state FROM mirror.states AS past
+    WHERE past.contract_id = %(contract_id)s AND past.aspect = 'wallet' AND past.key = known.key
+        AND past.from_block <= %(block)s AND past.canonical
+    ORDER BY past.from_block DESC LIMIT 1) AS held
+WHERE held.state->>'investor' = %(investor)s
+ORDER BY known.key
 """
 
 # Each key has exactly one open row, so the open rows list the keys, however long their histories are.
@@ -209,6 +247,20 @@ async def state(
     """The state under a key at the end of `block`, None where there was none. For keys see `aspects`."""
     rows = await _all(connection, STATE, {"contract_id": contract_id, "aspect": aspect, "key": key, "block": block})
     return rows[0][0] if rows else None
+
+
+async def states_of_keys(
+    connection: ReadConnection, *, contract_id: int, aspect: str, keys: Sequence[bytes], block: int
+) -> dict[bytes, dict[str, Any]]:
+    """The states under those of the keys that had one at the end of `block`."""
+    given = {"contract_id": contract_id, "aspect": aspect, "keys": sorted(set(keys)), "block": block}
+    return dict(await _all(connection, STATES_OF_KEYS, given)) if keys else {}
+
+
+async def wallets_of(connection: ReadConnection, *, contract_id: int, investor: bytes, block: int) -> list[bytes]:
+    """The wallets that were linked to an investor at the end of `block`, in address order."""
+    given = {"contract_id": contract_id, "investor": hex0x(investor), "block": block}
+    return [key for (key,) in await _all(connection, WALLETS_OF, given)]
 
 
 async def states_page(
@@ -267,13 +319,15 @@ async def state_history_page(
 
 
 # A ballot is cast once, so that a proposal's rows are as many as its ballots; their reasons stay in the database.
+# Without OFFSET, a plan for any proposals reads the ballots of all and then joins.
 TALLIES = """
 SELECT wanted.id, (cast_then.state->>'support')::integer, sum((cast_then.state->>'weight')::numeric)
 FROM unnest(%(firsts)s::bytea[], %(ends)s::bytea[]) AS wanted (id, beyond) CROSS JOIN LATERAL (
     SELECT state FROM mirror.states
     WHERE contract_id = %(contract_id)s AND aspect = 'ballot' AND key >= wanted.id AND key < wanted.beyond
         AND from_block <= %(block)s AND (to_block > %(block)s OR to_block IS NULL) AND canonical
-        AND state IS NOT NULL) AS cast_then
+        AND state IS NOT NULL
+    OFFSET 0) AS cast_then
 GROUP BY 1, 2
 """
 
@@ -344,7 +398,7 @@ async def events_page(
 ) -> list[EventEntry]:
     """Events of the contracts up to `block`, newest first; with `names`, only those of these names.
 
-    Transfers are apart: see `queries.transfers_page`.
+    Transfers are apart: see `transfer_queries.transfers_page`.
 
     Args:
         before: block number and log index that the page before ended with.

@@ -1,54 +1,54 @@
-"""The indexer's step: take the mirror towards the node's head, or one block back when the chain left our branch.
+"""The indexer's step: take the mirror towards the node's head, or back to where the chain left our branch.
 
 Each step writes in one DB transaction, under the worker's lease, with a number of statements that does not depend on
-how much happened in its blocks.
+how much happened in its blocks. Whatever speaks against the node's answers is waited out: nothing is written meanwhile.
 """
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import timedelta
-from itertools import pairwise, takewhile
+from dataclasses import dataclass, field
 
-from sqlalchemy import func
-from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncSession
-
-from service.chain import events
-from service.chain.node import AnswerLate, AnswerTooLong, NodeRefused, NodeUnavailable
-from service.chain.reader import Block, Chain, Head, Log
-from service.chain.reasons import Reason
-from service.db import Database, ReadConnection
-from service.mirror import projections
-from service.mirror.apply import Happened, apply, undo
-from service.mirror.tables import HEADS
+from service.addresses import checksum
+from service.chain.node import NodeLied
+from service.chain.reader import Block, Chain, Head
+from service.db import Database
+from service.mirror import adoptions, branches, reorganisations, standing
+from service.mirror.apply import Happened, apply
+from service.mirror.happenings import happened_in
+from service.mirror.lies import RECEIPTS_SHARE
+from service.mirror.projections import ImpossibleAmount
+from service.mirror.standing import Halt, Place, Waiting
+from service.mirror.width import Width
 from service.telemetry import logger
 from service.workers import Lease
 
-ADDRESSES_MAX = 500
-"""Addresses in one question for logs."""
-
-HEAD_AGE_MAX = timedelta(seconds=1)
-"""The node's unchanged head is written again after this, so that readers see the indexer alive."""
+BLOCKS_MAX = 2_000
+"""Most blocks that a step may be set to take."""
 
 
-class Inconsistent(Exception):
-    """Two answers of the node describe different chains: nothing may be built from them."""
+@dataclass(slots=True)
+class Gear:
+    """What is learnt from step to step, and may be lost with the process.
 
+    Args:
+        receipts_share: of blocks that nothing speaks against, so many are compared with their receipts, 0 to 1.
+    """
 
-@dataclass(frozen=True, slots=True)
-class _Mirrored:
-    """Where the mirror stands before the step."""
-
-    tip_number: int | None
-    tip_hash: bytes | None
-    head: tuple[int, int] | None  # head and final number, as last written
-    head_fresh: bool
-    followed: frozenset[bytes]
+    receipts_share: float = RECEIPTS_SHARE
+    width: Width = field(default_factory=lambda: Width(BLOCKS_MAX, blocks=BLOCKS_MAX))
+    told: dict[str, float] = field(default_factory=dict)  # when each halt was last logged, by name
 
 
 async def converge(
-    db: Database, chain: Chain, lease: Lease, *, chain_id: int, factory: bytes, start_block: int, blocks_max: int
+    db: Database,
+    chain: Chain,
+    lease: Lease,
+    *,
+    chain_id: int,
+    factory: bytes,
+    start_block: int,
+    blocks_max: int,
+    gear: Gear | None = None,
 ) -> int:
     """Take one step towards the node's head.
 
@@ -56,194 +56,92 @@ async def converge(
         factory: the AssetFactory; its `Deployed` events say which contracts are followed.
         start_block: the mirror's first block; no contract may be older.
         blocks_max: most blocks to apply in one step, 1 or more.
+        gear: what earlier steps learnt.
 
     Returns:
-        Blocks applied; 1 too when our newest block was undone; 0 when level, and when the node's answers
-        contradict each other (a reorganisation between two questions), which the next step asks about again.
+        Blocks applied, or undone, or 1 for a contract that is followed no longer; 0 when level, and when the mirror
+        waits: `standing.present_halt` says for what.
 
     Raises:
         NodeUnavailable, NodeRefused: the node gave no usable answer; nothing was written.
         LeaseLost: another indexer took over; nothing was written.
-        ImpossibleAmount: the chain's events add up to a negative amount; nothing was written.
+        ImpossibleAmount: the events of a contract of ours add up to a negative amount; nothing was written.
     """
-    async with db.read() as connection:
-        mirrored = await _mirrored(connection, chain_id)
-    head = await chain.head()
+    gear = gear or Gear()
+    place = await standing.place(db, chain_id=chain_id)
     try:
-        new = await _new_blocks(chain, mirrored, head, start_block=start_block, blocks_max=blocks_max)
+        head = await chain.head()
+        await _record_past(db, lease, place, chain_id=chain_id)
+        new = await _new_blocks(chain, place, head, start_block=start_block, blocks_max=blocks_max)
         if new is None:
-            await _undo_tip(db, lease, chain_id=chain_id, mirrored=mirrored, head=head)
-            return 1
+            fork = await branches.find_fork(db, chain, place, head, chain_id=chain_id)
+            return await branches.undo_to(db, lease, place, head, chain_id=chain_id, fork=fork)
         if not new:
-            await _record_idle_head(db, lease, chain_id=chain_id, mirrored=mirrored, head=head)
+            await _record_idle_head(db, lease, place, head, chain_id=chain_id)
             return 0
-        new, happened = await _happened(chain, new, factory=factory, followed=mirrored.followed)
-    except Inconsistent as error:
-        logger().warning("node_inconsistent", reason=str(error), tip_number=mirrored.tip_number)
-        return 0
-    await _apply(db, lease, chain_id=chain_id, head=head, blocks=new, happened=happened)
-    return len(new)
-
-
-# What the node says
-
-
-async def _mirrored(connection: ReadConnection, chain_id: int) -> _Mirrored:
-    tip = await (
-        await connection.execute(
-            "SELECT number, hash FROM mirror.blocks WHERE chain_id = %s AND canonical ORDER BY number DESC LIMIT 1",
-            (chain_id,),
+        followed = await _followed(db, chain_id)
+        new, happened = await happened_in(
+            chain,
+            new,
+            factory=factory,
+            followed=followed,
+            width=gear.width,
+            receipts_share=gear.receipts_share,
         )
-    ).fetchone()
-    head = await (
-        await connection.execute(
-            "SELECT head_number, final_number, clock_timestamp() - seen_at < %s FROM mirror.heads WHERE chain_id = %s",
-            (HEAD_AGE_MAX, chain_id),
-        )
-    ).fetchone()
-    followed = await (
-        await connection.execute(
-            """SELECT DISTINCT address FROM mirror.contracts JOIN mirror.deployments ON contract_id = id
-            WHERE chain_id = %s AND canonical""",
-            (chain_id,),
-        )
-    ).fetchall()
-    return _Mirrored(
-        tip_number=tip[0] if tip else None,
-        tip_hash=tip[1] if tip else None,
-        head=(head[0], head[1]) if head else None,
-        head_fresh=bool(head and head[2]),
-        followed=frozenset(address for (address,) in followed),
-    )
+    except NodeLied as lie:
+        chain.distrust(str(lie))
+        waiting = Waiting(Halt.NODE_LIED, str(lie))
+    except Waiting as found:
+        waiting = found
+    else:
+        try:
+            await _apply(db, lease, chain_id=chain_id, head=head, blocks=new, happened=happened)
+        except ImpossibleAmount as impossible:
+            if not await _expel(db, lease, impossible, chain_id=chain_id):
+                raise
+            return 1
+        return len(new)
+    await standing.wait(db, lease, waiting, chain_id=chain_id, before=place, told=gear.told)
+    return 0
 
 
 async def _new_blocks(
-    chain: Chain, mirrored: _Mirrored, head: Head, *, start_block: int, blocks_max: int
+    chain: Chain, place: Place, head: Head, *, start_block: int, blocks_max: int
 ) -> list[Block] | None:
-    """Blocks that follow our tip, oldest first; None when the chain left our tip."""
-    if mirrored.tip_number is None:
+    """Blocks that follow our tip, oldest first; None where the node's branch is not seen to hold our tip.
+
+    Raises:
+        Waiting: the node's answers describe different chains.
+    """
+    if place.tip_number is None:
         batch = await chain.blocks(first=start_block, count_max=blocks_max) if head.tip.number >= start_block else []
-        return [*batch[:1], *_linked(batch)]
-    if head.tip.hash == mirrored.tip_hash:
+        return [*batch[:1], *branches.linked(batch)]
+    if head.tip.hash == place.tip_hash:
         return []
-    # Our own tip again, too: a reorganisation may leave the height as it was, and a rule that looks only at the
-    # next block's parent would serve dead balances until that block comes.
-    ahead = max(head.tip.number - mirrored.tip_number, 0)
-    batch = await chain.blocks(first=mirrored.tip_number, count_max=1 + min(ahead, blocks_max))
-    if not batch or batch[0].hash != mirrored.tip_hash:
+    if head.tip.parent_hash == place.tip_hash:
+        return [head.tip]
+    if head.tip.number <= place.tip_number + 1:
         return None
-    new = _linked(batch)
+    # Our own tip again, too: a rule that looks only at the next block's parent would take a block whose parent is dead.
+    ahead = head.tip.number - place.tip_number
+    batch = await chain.blocks(first=place.tip_number, count_max=1 + min(ahead, blocks_max))
+    if not batch:
+        raise Waiting(Halt.NODE_INCONSISTENT, "the node does not have the blocks below the newest it spoke of")
+    if batch[0].hash != place.tip_hash:
+        return None
+    new = branches.linked(batch)
     if len(batch) > 1 and not new:
-        raise Inconsistent("the block after our tip has another parent")
+        raise Waiting(Halt.NODE_INCONSISTENT, "the block after our tip has another parent")
     return new
 
 
-def _linked(batch: Sequence[Block]) -> list[Block]:
-    return [block for _, block in takewhile(lambda pair: pair[1].parent_hash == pair[0].hash, pairwise(batch))]
-
-
-async def _happened(
-    chain: Chain, blocks: list[Block], *, factory: bytes, followed: frozenset[bytes]
-) -> tuple[list[Block], Happened]:
-    """What happened in the blocks, or in their first part where so long a range is too much for one answer."""
-    try:
-        logs = await _logs(chain, blocks, [factory, *sorted(followed - {factory})])
-        deployments = projections.decode_deployments(logs, factory=factory)
-        fresh = {each.contract for each in deployments} - followed - {factory}
-        # A contract acts from its first block on, which is one of these.
-        of_fresh = await _logs(chain, blocks, sorted(fresh))
-        timelocks = projections.decode_timelocks(of_fresh, deployments, known={factory, *followed, *fresh})
-        since = {each.contract: each.block_number for each in timelocks}
-        of_timelocks = await _logs(chain, blocks, sorted(since))
-    except (NodeRefused, NodeUnavailable) as error:
-        if isinstance(error, NodeRefused) and error.reason is Reason.BLOCK_UNKNOWN:
-            raise Inconsistent("the node no longer has the blocks it showed") from error
-        if len(blocks) == 1 or not (_too_much(error) or isinstance(error, AnswerLate)):
-            raise
-        return await _happened(chain, blocks[: len(blocks) // 2], factory=factory, followed=followed)
-    # However the blocks are cut into steps, an address that was there before is followed from the same block on.
-    logs += of_fresh + [log for log in of_timelocks if log.block_number >= since[log.address]]
-    everyone = followed | fresh | since.keys()
-    transfers = projections.decode_transfers(logs, followed=everyone)
-    others = projections.decode_others(logs, followed=everyone)
-    return blocks, Happened([*deployments, *timelocks], transfers, others)
-
-
-async def _logs(chain: Chain, blocks: Sequence[Block], addresses: Sequence[bytes]) -> list[Log]:
-    """Logs of exactly these blocks, in order within each contract.
-
-    Raises:
-        Inconsistent: the node showed logs of another branch, of another contract, or one log twice.
-    """
-    found: list[Log] = []
-    for start in range(0, len(addresses), ADDRESSES_MAX):
-        found += await _asked(chain, blocks, addresses[start : start + ADDRESSES_MAX], events.known().topics)
-    if len({(log.block_hash, log.log_index) for log in found}) != len(found):
-        raise Inconsistent("a log came twice")
-    return found
-
-
-async def _asked(
-    chain: Chain, blocks: Sequence[Block], addresses: Sequence[bytes], topics: Sequence[bytes]
-) -> list[Log]:
-    """Logs of these blocks; those of a single block in as many parts as it takes.
-
-    Whoever may act on one of the contracts may fill a block with its logs, and a block that can't be read would stop
-    the mirror for all of them.
-    """
-    try:
-        logs, closing = await chain.logs(
-            first=blocks[0].number, last=blocks[-1].number, addresses=addresses, topics=topics
-        )
-    except (NodeRefused, AnswerTooLong) as error:
-        if len(blocks) > 1 or not _too_much(error) or len(addresses) == len(topics) == 1:
-            raise
-        if len(addresses) > 1:
-            halves = [(half, topics) for half in _halves(addresses)]
-        else:
-            halves = [(addresses, half) for half in _halves(topics)]
-        parts = [log for half in halves for log in await _asked(chain, blocks, *half)]
-        return sorted(parts, key=lambda log: log.log_index)
-    if closing.hash != blocks[-1].hash:
-        raise Inconsistent("the chain changed between headers and logs")
-    hashes, expected = {block.number: block.hash for block in blocks}, frozenset(addresses)
-    if any(hashes.get(log.block_number) != log.block_hash for log in logs):
-        raise Inconsistent("a log names a block that is not among the headers")
-    if any(log.address not in expected or not log.topics for log in logs):
-        raise Inconsistent("a log was not asked for")
-    return logs
-
-
-def _halves(values: Sequence[bytes]) -> tuple[Sequence[bytes], Sequence[bytes]]:
-    middle = len(values) // 2
-    return values[:middle], values[middle:]
-
-
-def _too_much(error: Exception) -> bool:
-    """Whether the answer was too long, for us or for the node, so that a part of the question may have one."""
-    return isinstance(error, AnswerTooLong) or (
-        isinstance(error, NodeRefused) and error.reason is Reason.RANGE_TOO_LARGE
+async def _followed(db: Database, chain_id: int) -> frozenset[bytes]:
+    rows = await db.fetch(
+        """SELECT DISTINCT address FROM mirror.contracts JOIN mirror.deployments ON contract_id = id
+        WHERE chain_id = %s AND canonical""",
+        (chain_id,),
     )
-
-
-# What we write
-
-
-async def _undo_tip(db: Database, lease: Lease, *, chain_id: int, mirrored: _Mirrored, head: Head) -> None:
-    assert mirrored.tip_number is not None
-    assert mirrored.tip_hash is not None
-    number, block_hash = mirrored.tip_number, mirrored.tip_hash
-    final_before = mirrored.head[1] if mirrored.head else -1
-    async with db.transaction() as session:
-        await lease.hold(session)
-        await undo(session, number=number, block_hash=block_hash)
-        # Blocks below may be dead too, so nothing new is called final before the branches meet again.
-        final = min(final_before, head.final_number, number - 1)
-        await _record_head(session, chain_id, head.tip.number, final)
-    log = logger().bind(block_number=number, block_hash=block_hash.hex(), head_number=head.tip.number)
-    log.info("block_undone")
-    if number <= final_before:
-        log.error("reorganised_below_final", final_number=final_before)
+    return frozenset(address for (address,) in rows)
 
 
 async def _apply(
@@ -253,7 +151,9 @@ async def _apply(
     async with db.transaction() as session:
         await lease.hold(session)
         await apply(session, chain_id=chain_id, blocks=blocks, happened=happened)
-        await _record_head(session, chain_id, head.tip.number, head.final_number)
+        await standing.record_head(
+            session, chain_id=chain_id, head_number=head.tip.number, final_number=head.final_number
+        )
     logger().info(
         "blocks_applied",
         blocks=len(blocks),
@@ -264,16 +164,37 @@ async def _apply(
     )
 
 
-async def _record_idle_head(db: Database, lease: Lease, *, chain_id: int, mirrored: _Mirrored, head: Head) -> None:
-    if mirrored.head_fresh and mirrored.head == (head.tip.number, head.final_number):
+async def _expel(db: Database, lease: Lease, impossible: ImpossibleAmount, *, chain_id: int) -> bool:
+    """Leave a contract of others whose transfers no mirror can hold, rather than stand still for all."""
+    if impossible.contract is None:
+        return False
+    detail = f"{impossible}: its transfers say more than its holders had"
+    async with db.transaction() as session:
+        await lease.hold(session)
+        expelled = await adoptions.expel(
+            session, chain_id=chain_id, address=impossible.contract, reason=adoptions.IMPOSSIBLE, detail=detail
+        )
+    if expelled:
+        logger().error("adoption_ended", detail=checksum(impossible.contract), reason=adoptions.IMPOSSIBLE)
+    return expelled
+
+
+async def _record_idle_head(db: Database, lease: Lease, place: Place, head: Head, *, chain_id: int) -> None:
+    if place.head_fresh and place.halt is None and place.head == (head.tip.number, head.final_number):
         return
     async with db.transaction() as session:
         await lease.hold(session)
-        await _record_head(session, chain_id, head.tip.number, head.final_number)
+        await standing.record_head(
+            session, chain_id=chain_id, head_number=head.tip.number, final_number=head.final_number
+        )
 
 
-async def _record_head(session: AsyncSession, chain_id: int, head_number: int, final_number: int) -> None:
-    said = {"head_number": head_number, "final_number": final_number, "seen_at": func.clock_timestamp()}
-    await session.execute(
-        insert(HEADS).values(chain_id=chain_id, **said).on_conflict_do_update(index_elements=["chain_id"], set_=said)
-    )
+async def _record_past(db: Database, lease: Lease, place: Place, *, chain_id: int) -> None:
+    """Tell the journal of reorganisations that are past by what was final before this step."""
+    if place.tip_number is None or place.unrecorded_tip is None:
+        return
+    final_number = min(place.tip_number, place.final_number)
+    if place.unrecorded_tip <= final_number:
+        async with db.transaction() as session:
+            await lease.hold(session)
+            await reorganisations.record_past(session, chain_id=chain_id, final_number=final_number)

@@ -24,7 +24,15 @@ State = TypeVar("State")
 
 
 class ImpossibleAmount(Exception):
-    """The chain's events add up to an amount that no contract can hold: a log is missing, or was invented."""
+    """The chain's events add up to an amount that no contract can hold: a log is missing, or was invented.
+
+    Args:
+        contract: whose they are, where that is known.
+    """
+
+    def __init__(self, detail: str, contract: bytes | None = None) -> None:
+        super().__init__(detail)
+        self.contract = contract
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +218,8 @@ def closing_amounts(opening: Mapping[Key, int], deltas: Mapping[Key, Mapping[int
         for block_number in sorted(by_block):
             amount += by_block[block_number]
             if not 0 <= amount <= AMOUNT_MAX:
-                raise ImpossibleAmount(f"block {block_number} closes with {amount}")
+                contract = key[0] if isinstance(key, tuple) else None
+                raise ImpossibleAmount(f"block {block_number} closes with {amount}", contract)
             closings[key][block_number] = amount
     return closings
 

@@ -7,13 +7,17 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, LiteralString
 
-from service.db import Database, ReadConnection
+from service.db import ReadConnection, Reads
 from service.errors import Problem
+from service.mirror.past import is_past
 
 POLL_INTERVAL_S = 0.02
+
+EARLY_TRANSFERS_MAX = 2_000
+"""Up to so many transfers, a page of holders or titles is made from them; beyond, from the keys of now."""
 
 
 class BlockInFuture(Problem):
@@ -42,14 +46,19 @@ class MirrorBehind(Problem):
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """Which state an answer describes. `lag` is how many blocks the mirror's newest one is behind the node's."""
+    """Which state an answer describes. `lag` is how many blocks the mirror's newest one is behind the node's.
+
+    The block is `orphaned` when the chain has left it since it was shown; `shown_at` is the moment that was asked for.
+    """
 
     chain: int
     block: int
     hash: bytes
-    time: datetime
+    time: datetime  # of the block, in UTC
     final: bool
     lag: int
+    orphaned: bool = False
+    shown_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,22 +118,6 @@ class HistoryEntry:
     amount: int
 
 
-@dataclass(frozen=True, slots=True)
-class Transfer:
-    """One movement. Minting comes from the zero address, burning goes to it. A deed is an amount of 1."""
-
-    block_number: int
-    block_hash: bytes
-    block_time: datetime
-    log_index: int
-    transaction_hash: bytes
-    contract: bytes
-    sender: bytes
-    recipient: bytes
-    amount: int
-    deed_id: int | None
-
-
 # The mirror as a whole
 
 _LABEL = """
@@ -154,7 +147,7 @@ async def label(connection: ReadConnection, *, chain_id: int, at_block: int | No
         raise BlockNotMirrored(f"ask for block {oldest} or a later one", oldest=oldest)
     if number is None:
         raise BlockInFuture(f"ask for block {tip} or an earlier one, or wait for it with min_block", tip=tip)
-    return Label(chain_id, number, block_hash, time_, final=number <= final, lag=max(head - tip, 0))
+    return Label(chain_id, number, block_hash, time_.astimezone(UTC), final=number <= final, lag=max(head - tip, 0))
 
 
 async def status(connection: ReadConnection, *, chain_id: int) -> Status:
@@ -171,7 +164,7 @@ async def status(connection: ReadConnection, *, chain_id: int) -> Status:
     return Status(tip, head, final, lag, seen_age_s)
 
 
-async def wait_for_block(db: Database, *, chain_id: int, min_block: int, timeout_s: float) -> None:
+async def wait_for_block(reads: Reads, *, chain_id: int, min_block: int, timeout_s: float) -> None:
     """Return once the mirror's newest block is `min_block` or a later one: read your writes.
 
     Raises:
@@ -180,7 +173,7 @@ async def wait_for_block(db: Database, *, chain_id: int, min_block: int, timeout
     end_s = time.monotonic() + timeout_s
     while True:
         # Outside any DB transaction: within one, the mirror would stand still.
-        ((tip,),) = await db.fetch(
+        ((tip,),) = await reads.fetch(
             "SELECT max(number) FROM mirror.blocks WHERE chain_id = %s AND canonical", (chain_id,)
         )
         if tip is not None and tip >= min_block:
@@ -328,6 +321,28 @@ WHERE known.contract_id = %(contract_id)s AND known.account > %(after)s AND know
 ORDER BY known.account LIMIT %(count_max)s
 """
 
+# Before a contract's first transfers were many, its holders were few, and most accounts came later.
+HOLDINGS_OF_TRANSFERS: LiteralString = """
+SELECT known.account, held.amount
+FROM (
+    SELECT DISTINCT recipient AS account FROM mirror.transfers
+    WHERE contract_id = %(contract_id)s AND canonical AND block_number <= %(block)s AND recipient > %(after)s
+    ORDER BY recipient) AS known
+CROSS JOIN LATERAL (
+    SELECT amount FROM mirror.holdings AS past
+    WHERE past.contract_id = %(contract_id)s AND past.account = known.account
+        AND past.from_block <= %(block)s AND past.canonical
+    ORDER BY past.from_block DESC LIMIT 1) AS held
+WHERE held.amount > 0
+ORDER BY known.account LIMIT %(count_max)s
+"""
+
+FIRST_TRANSFERS = """
+SELECT count(*) FROM (
+    SELECT FROM mirror.transfers WHERE contract_id = %(contract_id)s AND canonical AND block_number <= %(block)s
+    LIMIT %(count_max)s) AS found
+"""
+
 ACCOUNT_HOLDINGS = """
 SELECT contracts.id, contracts.address, held.amount
 FROM mirror.contracts CROSS JOIN LATERAL (
@@ -359,7 +374,12 @@ async def holdings_page(
     connection: ReadConnection, *, contract_id: int, block: int, after: bytes | None, count_max: int
 ) -> list[Holding]:
     """One page of who held something at the end of `block`, in address order: it stays put while amounts change."""
-    query = HOLDINGS_THEN if await _changed_after(connection, contract_id, block) else HOLDINGS_NOW
+    if not await changed_after(connection, contract_id, block):
+        query = HOLDINGS_NOW
+    elif await is_early(connection, contract_id, block):
+        query = HOLDINGS_OF_TRANSFERS
+    else:
+        query = HOLDINGS_THEN
     rows = await _all(
         connection,
         query,
@@ -368,10 +388,20 @@ async def holdings_page(
     return [Holding(*row) for row in rows]
 
 
-async def _changed_after(connection: ReadConnection, contract_id: int, block: int) -> bool:
-    # Every change of a holding is a transfer.
+async def changed_after(connection: ReadConnection, contract_id: int, block: int) -> bool:
+    """Whether what is open now, of holdings and titles, may be another state than the one at the end of `block`."""
+    if is_past(connection):
+        return True
+    # Every change of a holding or a title is a transfer.
     row = await _one(connection, LAST_CHANGE, {"contract_id": contract_id})
     return row is not None and int(row[0]) > block
+
+
+async def is_early(connection: ReadConnection, contract_id: int, block: int) -> bool:
+    """Whether a contract had so few transfers by `block` that they, and not all keys of now, say what was there."""
+    given = {"contract_id": contract_id, "block": block, "count_max": EARLY_TRANSFERS_MAX + 1}
+    row = await _one(connection, FIRST_TRANSFERS, given)
+    return row is not None and int(row[0]) <= EARLY_TRANSFERS_MAX
 
 
 async def account_holdings_page(
@@ -423,78 +453,6 @@ async def history_page(
         },
     )
     return [HistoryEntry(*row) for row in rows]
-
-
-# Transfers
-
-# Each branch stops after one page, so another contract's or account's long history costs nothing. Names and times are
-# looked up row by row, because a plan made before the size of a page is known would read every block instead.
-
-TRANSFERS = """
-SELECT moved.block_number, moved.block_hash, (SELECT timestamp FROM mirror.blocks WHERE hash = moved.block_hash),
-    moved.log_index, moved.transaction_hash, (SELECT address FROM mirror.contracts WHERE id = moved.contract_id),
-    moved.sender, moved.recipient, moved.amount, moved.deed_id
-FROM (
-    SELECT page.* FROM unnest(%(contract_ids)s::integer[]) AS wanted (id) CROSS JOIN LATERAL (
-        SELECT * FROM mirror.transfers
-        WHERE contract_id = wanted.id AND canonical
-            AND (block_number, log_index) < (%(before_block)s::bigint, %(before_log_index)s::bigint)
-        ORDER BY block_number DESC, log_index DESC LIMIT %(count_max)s
-    ) AS page
-    ORDER BY block_number DESC, log_index DESC LIMIT %(count_max)s
-) AS moved
-ORDER BY moved.block_number DESC, moved.log_index DESC
-"""
-
-ACCOUNT_TRANSFERS = """
-SELECT moved.block_number, moved.block_hash, (SELECT timestamp FROM mirror.blocks WHERE hash = moved.block_hash),
-    moved.log_index, moved.transaction_hash, (SELECT address FROM mirror.contracts WHERE id = moved.contract_id),
-    moved.sender, moved.recipient, moved.amount, moved.deed_id
-FROM (
-    SELECT page.* FROM unnest(%(contract_ids)s::integer[]) AS wanted (id) CROSS JOIN LATERAL (
-        (SELECT * FROM mirror.transfers
-        WHERE contract_id = wanted.id AND sender = %(account)s AND canonical
-            AND (block_number, log_index) < (%(before_block)s::bigint, %(before_log_index)s::bigint)
-        ORDER BY block_number DESC, log_index DESC LIMIT %(count_max)s)
-        UNION
-        (SELECT * FROM mirror.transfers
-        WHERE contract_id = wanted.id AND recipient = %(account)s AND canonical
-            AND (block_number, log_index) < (%(before_block)s::bigint, %(before_log_index)s::bigint)
-        ORDER BY block_number DESC, log_index DESC LIMIT %(count_max)s)
-    ) AS page
-    ORDER BY block_number DESC, log_index DESC LIMIT %(count_max)s
-) AS moved
-ORDER BY moved.block_number DESC, moved.log_index DESC
-"""
-
-
-async def transfers_page(
-    connection: ReadConnection,
-    *,
-    contract_ids: Sequence[int],
-    account: bytes | None,
-    block: int,
-    before: tuple[int, int] | None,
-    count_max: int,
-) -> list[Transfer]:
-    """Transfers of the contracts up to `block`, newest first; with `account`, only those it sent or received.
-
-    Args:
-        before: block number and log index that the page before ended with.
-    """
-    # All of `block` itself: the first place after its last log.
-    before_block, before_log_index = min(before, (block + 1, 0)) if before is not None else (block + 1, 0)
-    given = {
-        "contract_ids": sorted(set(contract_ids)),
-        "before_block": before_block,
-        "before_log_index": before_log_index,
-        "count_max": count_max,
-    }
-    if account is None:
-        rows = await _all(connection, TRANSFERS, given)
-    else:
-        rows = await _all(connection, ACCOUNT_TRANSFERS, {**given, "account": account})
-    return [Transfer(*row) for row in rows]
 
 
 async def _all(connection: ReadConnection, query: LiteralString, given: dict[str, Any]) -> list[tuple[Any, ...]]:

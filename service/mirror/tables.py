@@ -28,11 +28,13 @@ def _bytes_long(column: str, length: int) -> CheckConstraint:
 
 
 class BlockRow(Base):
-    """A block that was shown, now or once."""
+    """A block that was shown, now or once: since `shown_at`, until `undone_at`. Source of earlier times: ShowingRow."""
 
     __tablename__ = "blocks"
     __table_args__ = (
         Index("blocks_chain_id_number_key", "chain_id", "number", unique=True, postgresql_where=text("canonical")),
+        Index("blocks_chain_id_timestamp_idx", "chain_id", "timestamp", "number", postgresql_where=text("canonical")),
+        Index("blocks_chain_id_shown_at_idx", "chain_id", "shown_at", "number", postgresql_where=text("canonical")),
         _bytes_long("hash", 32),
         _bytes_long("parent_hash", 32),
         CheckConstraint("number >= 0", name="number"),
@@ -46,8 +48,26 @@ class BlockRow(Base):
     parent_hash: Mapped[bytes]
     timestamp: Mapped[datetime]
     canonical: Mapped[bool]
-    shown_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    shown_at: Mapped[datetime] = mapped_column(server_default=func.statement_timestamp())
     undone_at: Mapped[datetime | None]
+
+
+class ShowingRow(Base):
+    """A time that a block was shown for and that is over: it was undone, and perhaps shown again later."""
+
+    __tablename__ = "showings"
+    __table_args__ = (
+        PrimaryKeyConstraint("block_hash", "shown_at"),
+        Index("showings_span_idx", text("tstzrange(shown_at, undone_at)"), postgresql_using="gist"),
+        _bytes_long("block_hash", 32),
+        # A clock that is set back must not stop the indexer, so what writes this row keeps it so.
+        CheckConstraint("undone_at >= shown_at", name="span"),
+        {"schema": SCHEMA},
+    )
+
+    block_hash: Mapped[bytes]
+    shown_at: Mapped[datetime]
+    undone_at: Mapped[datetime]
 
 
 class ContractRow(Base):
@@ -68,7 +88,8 @@ class ContractRow(Base):
 class DeploymentRow(Base):
     """The factory's `Deployed` event, or a governor's word of its timelock: from this block on, it is followed.
 
-    `kind` is what the deployer called it, `unknown` where that is no printable text; it is told, not proven.
+    `kind` is what the deployer called it, `unknown` where that is no printable text; it is told, not proven. Nothing of
+    the contract was shown before `shown_at`, however old its block is.
     """
 
     __tablename__ = "deployments"
@@ -88,6 +109,7 @@ class DeploymentRow(Base):
     operator: Mapped[bytes]
     kind: Mapped[str] = mapped_column(Text)
     canonical: Mapped[bool]
+    shown_at: Mapped[datetime] = mapped_column(server_default=func.statement_timestamp())
 
 
 def _newest_first(table: str, *columns: str) -> Index:
@@ -104,6 +126,14 @@ class TransferRow(Base):
         _newest_first("transfers", "contract_id"),
         _newest_first("transfers", "contract_id", "sender"),
         _newest_first("transfers", "contract_id", "recipient"),
+        Index(
+            "transfers_contract_id_deed_id_idx",
+            "contract_id",
+            "deed_id",
+            "block_number",
+            "log_index",
+            postgresql_where=text("canonical AND deed_id IS NOT NULL"),
+        ),
         _bytes_long("block_hash", 32),
         _bytes_long("transaction_hash", 32),
         _bytes_long("sender", 20),
@@ -170,7 +200,8 @@ def _ranged(table: str, key: tuple[str, ...], state: str | None, *more: Any) -> 
             postgresql_include=["from_block", *carried],
             postgresql_where=standing,
         ),
-        Index(None, "from_block"),
+        # Not by number: a plan that follows the numbers down, for a key without rows, reads the whole table.
+        Index(None, "block_hash"),
         _bytes_long("block_hash", 32),
         CheckConstraint("to_block > from_block", name="range"),
         # A block is undone after all its successors, so what it began is open again by then.
@@ -193,6 +224,13 @@ class HoldingRow(Ranged, Base):
             "contract_id",
             "account",
             postgresql_include=["amount"],
+            postgresql_where=text("to_block IS NULL AND canonical AND amount > 0"),
+        ),
+        Index(
+            "holdings_contract_id_amount_idx",
+            "contract_id",
+            "amount",
+            "account",
             postgresql_where=text("to_block IS NULL AND canonical AND amount > 0"),
         ),
         _bytes_long("account", 20),
@@ -261,7 +299,18 @@ class StateRow(Ranged, Base):
     """What the events left behind under one key of one aspect; null where that is nothing. Source: mirror.aspects."""
 
     __tablename__ = "states"
-    __table_args__ = _ranged("states", ("contract_id", "aspect", "key"), None)
+    __table_args__ = _ranged(
+        "states",
+        ("contract_id", "aspect", "key"),
+        None,
+        Index(
+            "states_wallets_idx",
+            "contract_id",
+            text("(state ->> 'investor')"),
+            "key",
+            postgresql_where=text("aspect = 'wallet' AND canonical"),
+        ),
+    )
 
     contract_id: Mapped[int] = mapped_column(Integer)
     aspect: Mapped[str] = mapped_column(Text)
@@ -269,13 +318,72 @@ class StateRow(Ranged, Base):
     state: Mapped[dict[str, Any] | None]
 
 
+class DigestRow(Ranged, Base):
+    """One hash for all that a contract announced so far. Source: mirror.digests."""
+
+    __tablename__ = "digests"
+    __table_args__ = _ranged("digests", ("contract_id",), "digest", _bytes_long("digest", 32))
+
+    contract_id: Mapped[int] = mapped_column(Integer)
+    digest: Mapped[bytes]
+
+
+class ReorganisationRow(Base):
+    """Shown blocks that were undone: those above `fork_number`, up to `tip_number`. The journal has it once it is past.
+
+    `fork_hash` is null where not even the mirror's first block stayed.
+    """
+
+    __tablename__ = "reorganisations"
+    __table_args__ = (
+        Index("reorganisations_to_record_idx", "chain_id", "tip_number", postgresql_where=text("recorded_at IS NULL")),
+        _bytes_long("fork_hash", 32),
+        CheckConstraint("fork_number >= -1", name="fork_number"),
+        CheckConstraint("tip_number > fork_number", name="depth"),
+        {"schema": SCHEMA},
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    chain_id: Mapped[int] = mapped_column(BigInteger)
+    fork_number: Mapped[int] = mapped_column(BigInteger)
+    fork_hash: Mapped[bytes | None]
+    tip_number: Mapped[int] = mapped_column(BigInteger)
+    below_final: Mapped[bool]
+    recorded_at: Mapped[datetime | None]
+
+
+class UndoneRow(Base):
+    """A block that a reorganisation undid, and which showing of it that ended."""
+
+    __tablename__ = "undone"
+    __table_args__ = (
+        PrimaryKeyConstraint("reorganisation_id", "block_hash"),
+        _bytes_long("block_hash", 32),
+        {"schema": SCHEMA},
+    )
+
+    reorganisation_id: Mapped[int] = mapped_column(ForeignKey(ReorganisationRow.id))
+    block_hash: Mapped[bytes]
+    shown_at: Mapped[datetime]
+
+
 class HeadRow(Base):
-    """What the node last said about a chain. `final_number` is -1 while no block is final."""
+    """What the node last said about a chain, and what the mirror waits for.
+
+    `final_number` is -1 while no block is final. Source of `halt`: service.mirror.standing. `halt_fork` is where the
+    branches part when blocks that were final left the chain, and `resumed_fork` is the one that an operator lets the
+    mirror go back to.
+    """
 
     __tablename__ = "heads"
     __table_args__ = (
         CheckConstraint("head_number >= 0", name="head_number"),
         CheckConstraint("final_number >= -1", name="final_number"),
+        CheckConstraint("(halt IS NULL) = (halted_at IS NULL)", name="halt"),
+        CheckConstraint(
+            "(halt_fork IS NOT NULL) = (halt IS NOT DISTINCT FROM 'reorganised-below-final')",
+            name="halt_fork",
+        ),
         {"schema": SCHEMA},
     )
 
@@ -283,6 +391,11 @@ class HeadRow(Base):
     head_number: Mapped[int] = mapped_column(BigInteger)
     final_number: Mapped[int] = mapped_column(BigInteger)
     seen_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    halt: Mapped[str | None] = mapped_column(Text)
+    halt_detail: Mapped[str | None] = mapped_column(Text)
+    halted_at: Mapped[datetime | None]
+    halt_fork: Mapped[int | None] = mapped_column(BigInteger)
+    resumed_fork: Mapped[int | None] = mapped_column(BigInteger)
 
 
 def table_of(row: type[Base]) -> Table:
@@ -290,14 +403,15 @@ def table_of(row: type[Base]) -> Table:
     return cast(Table, row.__table__)
 
 
-BLOCKS, CONTRACTS, HEADS = map(table_of, (BlockRow, ContractRow, HeadRow))
+BLOCKS, SHOWINGS, CONTRACTS, HEADS = map(table_of, (BlockRow, ShowingRow, ContractRow, HeadRow))
 DEPLOYMENTS, TRANSFERS, EVENT_LOG = map(table_of, (DeploymentRow, TransferRow, EventRow))
 HOLDINGS, SUPPLIES, PAUSES, TITLES, STATES = map(table_of, (HoldingRow, SupplyRow, PauseRow, TitleRow, StateRow))
+DIGESTS = table_of(DigestRow)
 
 EVENTS = (DEPLOYMENTS, TRANSFERS, EVENT_LOG)
 """Tables of rows that belong to one block: undo takes back their canonical flag."""
 
-RANGED = (HOLDINGS, SUPPLIES, PAUSES, TITLES, STATES)
+RANGED = (HOLDINGS, SUPPLIES, PAUSES, TITLES, STATES, DIGESTS)
 """Tables of block ranges: undo takes back what a block began, and opens again what it closed."""
 
 

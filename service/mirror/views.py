@@ -9,6 +9,14 @@ from service.addresses import checksum, hex0x
 from service.chain import artifacts, contracts
 from service.mirror.aspects import NOBODY, UNKNOWN, State
 
+WHOLE_BASIS_POINTS = 10_000
+
+NO_DEED, NO_TARGET = 2**256 - 1, b"\xff" * 20
+"""What nobody decided anything about is answered by the general rule."""
+
+CANCELED, EXECUTED = "2", "7"
+"""States of a proposal. Source: OpenZeppelin, IGovernor.ProposalState."""
+
 
 @dataclass(frozen=True, slots=True)
 class View:
@@ -16,12 +24,20 @@ class View:
 
     function: str  # its signature
     arguments: Callable[[bytes], tuple[Any, ...]]
-    mirror: Callable[[State], str]
+    mirror: Callable[[State], str | None]  # None where the function tells something else of such a state
     chain: Callable[[tuple[Any, ...]], str]
+    unknown: str | None = None  # what a refusal means that knows no such deed
 
     def calldata(self, kind: str, key: bytes) -> bytes:
         """The question about a key."""
         return contracts.encode_call(kind, self.function, *self.arguments(key))
+
+    def said(self, state: State) -> str | None:
+        """What the mirror says, or None where the function tells something else. Never fails on any state."""
+        try:
+            return self.mirror(state)
+        except (KeyError, TypeError):  # somebody changed the row
+            return f"no such state: {state}"
 
     def told(self, kind: str, answer: bytes) -> str:
         """A contract's answer, in the words of `mirror`. Never fails on any bytes."""
@@ -39,9 +55,21 @@ def functions(kind: str) -> frozenset[str]:
     return frozenset(entry["name"] for entry in artifacts.load(kind).abi if entry["type"] == "function")
 
 
-def views(kind: str) -> dict[str, View]:
-    """The views that a contract of this kind has, by aspect."""
-    return {aspect: view for aspect, view in VIEWS.items() if view.function.partition("(")[0] in functions(kind)}
+def view(kind: str, aspect: str, key: bytes) -> View | None:
+    """The function of a contract of this kind that answers for a key of an aspect, if it has one."""
+    found = SETTINGS.get(key) if aspect == "setting" else VIEWS.get(aspect)
+    return found if found is not None and _name(found) in functions(kind) else None
+
+
+@cache
+def aspects(kind: str) -> frozenset[str]:
+    """The aspects that a contract of this kind has functions for."""
+    settings = {"setting"} if any(_name(each) in functions(kind) for each in SETTINGS.values()) else set()
+    return frozenset(settings | {aspect for aspect, each in VIEWS.items() if _name(each) in functions(kind)})
+
+
+def _name(view: View) -> str:
+    return view.function.partition("(")[0]
 
 
 def _whole(key: bytes) -> tuple[Any, ...]:
@@ -63,6 +91,16 @@ def _account_and(rest: Callable[[bytes], tuple[Any, ...]]) -> Callable[[bytes], 
 def _said(unset: str, *names: str) -> Callable[[State], str]:
     """The named parts of a state as text; `unset` where there is none."""
     return lambda state: unset if state is None else " ".join(str(state[name]) for name in names)
+
+
+def _known(*names: str) -> Callable[[State], str | None]:
+    """The named parts of a state as text; where there is none, the function tells something else."""
+    return lambda state: None if state is None else " ".join(str(state[name]) for name in names)
+
+
+def _is(answer: str) -> Callable[[State], str | None]:
+    """The answer wherever there is a state."""
+    return lambda state: None if state is None else answer
 
 
 def _text(given: Any) -> str:
@@ -94,6 +132,23 @@ def _access(answer: tuple[Any, ...]) -> str:
 def _policy(answer: tuple[Any, ...]) -> str:
     registered, rules = answer
     return " ".join(map(str, rules)) if registered else "none"
+
+
+def _royalty_said(state: State) -> str | None:
+    """A deed without a royalty of its own has that of all others."""
+    return None if state is None or state["receiver"] == NOBODY else f"{state['receiver']} {state['basis_points']}"
+
+
+def _distribution(answer: tuple[Any, ...]) -> str:
+    creator, currency, root, deadline, closed, _ = answer
+    return f"{checksum(creator)} {checksum(currency)} {hex0x(root)} {deadline} {closed}"
+
+
+def _distribution_said(state: State) -> str:
+    if state is None:
+        return f"{NOBODY} {NOBODY} {UNKNOWN} 0 False"
+    terms = " ".join(str(state[name]) for name in ("creator", "currency", "root", "deadline"))
+    return f"{terms} {state['status'] == 'closed'}"
 
 
 def _lots(answer: tuple[Any, ...]) -> str:
@@ -139,6 +194,51 @@ VIEWS: Mapping[str, View] = {
     "deed": View("documentHash(uint256)", _number, _said(UNKNOWN, "document_hash"), _first),
     "attester": View("attestation(address)", _whole, _said(NOBODY, "attester"), lambda answer: checksum(answer[3])),
     "reserve": View("attestation(address)", _whole, _said("0 0", "amount", "expires_at"), _all(0, 2)),
+    "royalty": View(
+        "royaltyInfo(uint256,uint256)",
+        lambda key: (int.from_bytes(key) if key else NO_DEED, WHOLE_BASIS_POINTS),
+        _royalty_said,
+        lambda answer: f"{checksum(answer[0])} {answer[1]}",
+    ),
+    "locked": View("locked(uint256)", _number, _known("locked"), _first, unknown="True"),
+    "function-role": View(
+        "getTargetFunctionRole(address,bytes4)", lambda key: (key[:20], key[20:]), _known("role"), _first
+    ),
+    "default-function-role": View(
+        "getTargetFunctionRole(address,bytes4)", lambda key: (NO_TARGET, key), _known("role"), _first
+    ),
+    "country-holders-max": View(
+        "countryHolders(address,uint16)",
+        lambda key: (key[:20], int.from_bytes(key[20:])),
+        _known("holders_max"),
+        _all(1),
+    ),
+    "scheduled": View("getNonce(bytes32)", _whole, _said("0", "nonce"), _first),
+    "proposal": View("proposalSnapshot(uint256)", _number, _said("0", "vote_start"), _first),
+    "proposal-extended": View("proposalDeadline(uint256)", _number, _known("vote_end"), _first),
+    "proposal-queued": View("proposalEta(uint256)", _number, _said("0", "eta"), _first),
+    "proposal-executed": View("state(uint256)", _number, _is(EXECUTED), _first),
+    "proposal-canceled": View("state(uint256)", _number, _is(CANCELED), _first),
+    "ballot": View(
+        "hasVoted(uint256,address)",
+        lambda key: (int.from_bytes(key[:32]), key[32:]),
+        lambda state: str(state is not None),
+        _first,
+    ),
+    "distribution": View("distributionOf(bytes32)", _whole, _distribution_said, _distribution),
     "anchor": View("latest(bytes32)", _whole, _said(f"0 {UNKNOWN}", "size", "root"), _inside(0, 2)),
 }
-"""By aspect. An aspect that is not here has no view that answers for one key."""
+"""By aspect. An aspect that is not here has no view that answers for one key, or one that changes with time alone."""
+
+SETTINGS: Mapping[bytes, View] = {
+    name.encode(): View(function, _nothing, _known("value"), chain)
+    for name, function, chain in (
+        ("voting-delay", "votingDelay()", _first),
+        ("voting-period", "votingPeriod()", _first),
+        ("proposal-threshold", "proposalThreshold()", _first),
+        ("quorum-numerator", "quorumNumerator()", _first),
+        ("late-quorum-vote-extension", "lateQuorumVoteExtension()", _first),
+        ("timelock", "timelock()", _account),
+    )
+}
+"""By the key of the aspect `setting`."""

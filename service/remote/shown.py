@@ -74,7 +74,10 @@ def note(err: Console, text: str, style: str = "dim") -> None:
 
 
 def show(out: Console, content: Any, *, as_json: bool) -> None:
-    """An answer: a list as a table, and all else as lines of name and value."""
+    """An answer: a list as a table, text as it is, and all else as lines of name and value."""
+    if isinstance(content, str):
+        sys.stdout.write(content)
+        return
     if as_json:
         print_json(content)
         return

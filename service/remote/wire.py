@@ -8,7 +8,8 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -101,6 +102,25 @@ class Deployment:
             Refusal: the API's problem.
             Unusable: nobody answers, or not as the API does.
         """
+        try:
+            with self.answer(asked, idempotency_key) as response:
+                content = response.read()
+                media_type = response.headers.get_content_type()
+                if media_type.startswith("application/vnd."):
+                    raise Unusable("this answer is a file: fetch it with `muniment export`")
+                read = content.decode() if media_type == "text/csv" else json.loads(content) if content else None
+                return Answer(response.status, response.headers["Location"], read)
+        except ValueError:
+            raise Unusable(f"{self.url} answers with something that is no JSON; set MUNIMENT_URL") from None
+
+    @contextmanager
+    def answer(self, asked: Request, idempotency_key: str | None = None) -> Iterator[http.client.HTTPResponse]:
+        """The answer to a request, to be read as it comes.
+
+        Raises:
+            Refusal: the API's problem.
+            Unusable: nobody answers, or the answer breaks off.
+        """
         headers = {"Accept": asked.accept, "User-Agent": "muniment"}
         if asked.authorized and self.api_key is not None:
             headers["Authorization"] = f"Bearer {self.api_key}"
@@ -115,18 +135,13 @@ class Deployment:
         try:
             try:
                 with urllib.request.build_opener(_NoRedirect).open(request, timeout=ANSWER_TIMEOUT_S) as response:
-                    content = response.read()
-                    location, is_csv = response.headers["Location"], asked.accept == "text/csv"
-                    read = content.decode() if is_csv else json.loads(content) if content else None
-                    return Answer(response.status, location, read)
+                    yield response
             except urllib.error.HTTPError as error:
                 with error:
                     raise _refusal(self.url, error.code, error.read()) from None
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", None) or error
             raise Away(f"{self.url} does not answer ({plain(str(reason)) or type(error).__name__})") from None
-        except ValueError:
-            raise Unusable(f"{self.url} answers with something that is no JSON; set MUNIMENT_URL") from None
 
 
 def _refusal(url: str, status: int, content: bytes) -> Exception:

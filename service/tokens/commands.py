@@ -129,6 +129,7 @@ async def _failed_token(connection: ReadConnection, issuer_id: UUID, order: Toke
     former = await queries.token_of_asset(connection, asset_id=order.asset_id, kind=order.kind)
     if former is None:
         return None
+    assert former.operation_id is not None, "what is adopted has no asset"
     deployment = await operations.operation(connection, issuer_id=issuer_id, id=former.operation_id)
     if deployment.status != "failed":
         raise AssetAlreadyTokenized(

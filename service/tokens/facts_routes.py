@@ -32,6 +32,9 @@ router = APIRouter()
 _TOKEN = (*READ, problems.TokenNotFound, problems.TokenNotDeployed)
 _KIND = (*_TOKEN, problems.WrongTokenKind)
 
+TITLED = DEEDS | {"erc721"}
+"""Kinds whose units are each one of its own."""
+
 ROWS_MAX = 500
 """Rows of one question about the deeds of a page."""
 
@@ -168,7 +171,7 @@ async def list_deeds(
     of = f"deeds:{token_id}:{holder.hex() if holder else ''}"
     after = int.from_bytes(decode_cursor(cursor, of, bytes)[0]) if cursor else None
     async with reading.open() as (connection, label):
-        _, contract = await _token(connection, reading, label, token_id, DEEDS)
+        _, contract = await _token(connection, reading, label, token_id, TITLED)
         rows = await facts.titles_page(
             connection, contract_id=contract.id, block=label.block, holder=holder, after=after, count_max=limit + 1
         )
@@ -181,7 +184,7 @@ async def list_deeds(
 async def read_deed(token_id: UUID, deed_id: DeedInPath, reading: ReadingAt) -> LabelledDeed:
     """One deed, now or as of a block; a retired one, too."""
     async with reading.open() as (connection, label):
-        _, contract = await _token(connection, reading, label, token_id, DEEDS)
+        _, contract = await _token(connection, reading, label, token_id, TITLED)
         title = await _title(connection, contract, label, deed_id)
         (view,) = await _deeds(connection, contract, label, [title])
     return LabelledDeed(**dict(view), at=label_view(label))
@@ -199,7 +202,7 @@ async def read_deed_history(
     of = f"deed-history:{token_id}:{deed_id}"
     after_block = decode_cursor(cursor, of, int)[0] if cursor else None
     async with reading.open() as (connection, label):
-        _, contract = await _token(connection, reading, label, token_id, DEEDS)
+        _, contract = await _token(connection, reading, label, token_id, TITLED)
         await _title(connection, contract, label, deed_id)
         rows = await facts.title_history_page(
             connection,
@@ -290,15 +293,17 @@ async def _deeds(
     documents = await _between(connection, contract, label, "deed", titles)
     royalties = await _between(connection, contract, label, "royalty", titles)
 
-    async def state(aspect: str, key: bytes) -> dict[str, Any] | None:
-        return await facts.state(connection, contract_id=contract.id, aspect=aspect, key=key, block=label.block)
+    async def states(aspect: str, keys: list[bytes]) -> dict[bytes, dict[str, Any]]:
+        return await facts.states_of_keys(
+            connection, contract_id=contract.id, aspect=aspect, keys=keys, block=label.block
+        )
 
-    everyone = await state("royalty", b"")
+    everyone = await facts.state(connection, contract_id=contract.id, aspect="royalty", key=b"", block=label.block)
+    frozen = await states("frozen-deed", [each.holder + _key(each.deed_id) for each in titles if each.holder])
+    retired = await states("retired", [_key(each.deed_id) for each in titles if each.holder is None])
     views = []
     for title in titles:
         key = _key(title.deed_id)
-        frozen = title.holder is not None and await state("frozen-deed", title.holder + key) is not None
-        retired = await state("retired", key) if title.holder is None else None
         royalty = next((each for each in (royalties.get(key), everyone) if each and each["receiver"] != NOBODY), None)
         about = documents.get(key) or {"uri": "", "document_hash": bytes(32)}
         views.append(
@@ -307,9 +312,9 @@ async def _deeds(
                     **about,
                     "deed_id": title.deed_id,
                     "holder": title.holder,
-                    "frozen": frozen,
+                    "frozen": title.holder is not None and title.holder + key in frozen,
                     "royalty": royalty,
-                    "retired": retired["reason"] if retired else None,
+                    "retired": retired[key]["reason"] if key in retired else None,
                 }
             )
         )

@@ -19,6 +19,8 @@ OPTIONS: dict[str, frozenset[str]] = {
 }
 """What each kind of token can be told at its deployment, besides asset, name and symbol."""
 
+BLOCK_MAX = 2**63 - 1
+
 VOTES_MAX = 2**208 - 1
 """Most units that votes are counted for. Source: OpenZeppelin 5.7, ERC20Votes."""
 
@@ -99,3 +101,16 @@ class TokenOrder(Order):
         """What was agreed at deployment, for the token's record."""
         names = sorted(OPTIONS[self.kind] - {"decimals"})
         return {name: given for name, given in self.model_dump(mode="json").items() if name in names}
+
+
+class AdoptionOrder(Order):
+    """Adopt a contract that was there before us."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"address": "0x5FbDB2315678afecb367f032d93F642f64180aa3"}})
+
+    address: Address
+    kind: Literal["erc20", "erc721"] | None = Field(None, description="What it must be; left out, it is asked.")
+    name: Name | None = Field(None, description="What to call it; left out, what it calls itself.")
+    start_block: Annotated[StrictInt, Field(ge=0, le=BLOCK_MAX)] | None = Field(
+        None, description="Its first block or an earlier one, for where the node can't tell: no past block's state."
+    )

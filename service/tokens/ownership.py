@@ -9,8 +9,10 @@ from pydantic import BeforeValidator, WithJsonSchema
 
 from service.addresses import parse_holder
 from service.db import ReadConnection
+from service.mirror import adoptions, proxies
 from service.mirror import queries as mirror
 from service.mirror.queries import Contract, Label
+from service.mirror.transfer_queries import transfers_page
 from service.operations import queries as operations
 from service.operations.labels import LabelledPage, label_view
 from service.operations.reading import READ, Reading, ReadingAt, ReadingNow
@@ -73,16 +75,26 @@ async def _token(connection: ReadConnection, reading: Reading, label: Label, tok
 async def _token_views(
     connection: ReadConnection, reading: Reading, label: Label, tokens: Sequence[Token]
 ) -> list[TokenView]:
+    chain_id, issuer_id = reading.chain_id, reading.caller.issuer_id
     states = await mirror.contract_states(
-        connection, chain_id=reading.chain_id, addresses=[token.address for token in tokens], block=label.block
+        connection, chain_id=chain_id, addresses=[token.address for token in tokens], block=label.block
     )
-    awaited = [token.operation_id for token in tokens if token.address not in states]
-    failed = await operations.failed_among(connection, issuer_id=reading.caller.issuer_id, ids=awaited)
+    awaited = [token for token in tokens if token.address not in states]
+    deploying = [token.operation_id for token in awaited if token.operation_id is not None]
+    failed = await operations.failed_among(connection, issuer_id=issuer_id, ids=deploying)
+    adopting = [token.adoption_id for token in awaited if token.adoption_id is not None]
+    adopted = await adoptions.adoptions(connection, issuer_id=issuer_id, ids=adopting) if adopting else {}
+    refused = {each.id for each in adopted.values() if each.status == "refused"}
+    others = [token.address for token in tokens if token.adoption_id is not None and token.address in states]
+    marks = await adoptions.marks(connection, chain_id=chain_id, addresses=others) if others else {}
+    contract_ids = [states[address].id for address in others]
+    behind = await proxies.behind(connection, contract_ids=contract_ids, block=label.block) if others else {}
     views = []
     for token in tokens:
         state = states.get(token.address)
         if state is None:
-            status = "failed" if token.operation_id in failed else "deploying"
+            waiting = "deploying" if token.adoption_id is None else "adopting"
+            status = "failed" if token.operation_id in failed or token.adoption_id in refused else waiting
             views.append(TokenView.of(token, status=status, deployed_block=None))
         else:
             views.append(
@@ -92,39 +104,29 @@ async def _token_views(
                     deployed_block=state.deployed_block,
                     total_supply=state.supply,
                     paused=state.paused,
+                    marks=marks.get(token.address, []),
+                    **behind.get(state.id, {}),
                 )
             )
     return views
 
 
-@router.get(
-    "/tokens/{token_id}/holders", tags=["ownership"], responses=documented(*_TOKEN, BadCursor, problems.WalkReorganised)
-)
+@router.get("/tokens/{token_id}/holders", tags=["ownership"], responses=documented(*_TOKEN, BadCursor))
 async def list_holders(
     token_id: UUID, reading: ReadingAt, cursor: CursorParameter = None, limit: Limit = 100
 ) -> LabelledPage[HolderView]:
-    """The cap table: who holds the token, in address order, now or as of a block.
-
-    A page's cursor stays with the block it was made for, so that the pages of one walk belong together.
-    """
+    """The cap table: who holds the token, in address order, now or as of a block."""
     of = f"holders:{token_id}"
-    at_block, block_hash, after = (
-        decode_cursor(cursor, of, int, bytes, bytes) if cursor else (reading.at_block, None, None)
-    )
-    if reading.at_block not in (None, at_block):
-        raise BadCursor(f"this walk is as of block {at_block}: leave at_block out, or start again without the cursor")
-    async with reading.at(at_block).open() as (connection, label):
-        if block_hash not in (None, label.hash):
-            raise problems.WalkReorganised(f"block {label.block} was replaced: start again without the cursor")
+    after = decode_cursor(cursor, of, bytes)[0] if cursor else None
+    async with reading.open() as (connection, label):
         token, contract = await _token(connection, reading, label, token_id)
+        marks = await queries.doubts(connection, [token])
         rows = await mirror.holdings_page(
             connection, contract_id=contract.id, block=label.block, after=after, count_max=limit + 1
         )
-    data, next_cursor = page(
-        rows, limit=limit, cursor_of=lambda last: encode_cursor(of, label.block, label.hash, last.account)
-    )
+    data, next_cursor = page(rows, limit=limit, cursor_of=lambda last: encode_cursor(of, last.account))
     views = [HolderView.of(row.account, row.amount, token.decimals) for row in data]
-    return LabelledPage(data=views, next_cursor=next_cursor, at=label_view(label))
+    return LabelledPage(data=views, next_cursor=next_cursor, at=label_view(label, marks))
 
 
 @router.get("/tokens/{token_id}/holders/{account}", tags=["ownership"], responses=documented(*_TOKEN))
@@ -132,8 +134,9 @@ async def read_holder(token_id: UUID, account: AddressInPath, reading: ReadingAt
     """What one account holds of the token, now or as of a block; 0 when it holds nothing."""
     async with reading.open() as (connection, label):
         token, contract = await _token(connection, reading, label, token_id)
+        marks = await queries.doubts(connection, [token])
         amount = await mirror.holding(connection, contract_id=contract.id, account=account, block=label.block)
-    return LabelledHolder(**dict(HolderView.of(account, amount, token.decimals)), at=label_view(label))
+    return LabelledHolder(**dict(HolderView.of(account, amount, token.decimals)), at=label_view(label, marks))
 
 
 @router.get(
@@ -147,6 +150,7 @@ async def read_history(
     after_block = decode_cursor(cursor, of, int)[0] if cursor else None
     async with reading.open() as (connection, label):
         token, contract = await _token(connection, reading, label, token_id)
+        marks = await queries.doubts(connection, [token])
         rows = await mirror.history_page(
             connection,
             contract_id=contract.id,
@@ -157,7 +161,7 @@ async def read_history(
         )
     data, next_cursor = page(rows, limit=limit, cursor_of=lambda last: encode_cursor(of, last.from_block))
     views = [HistoryView.of(row, token.decimals) for row in data]
-    return LabelledPage(data=views, next_cursor=next_cursor, at=label_view(label))
+    return LabelledPage(data=views, next_cursor=next_cursor, at=label_view(label, marks))
 
 
 @router.get("/tokens/{token_id}/transfers", tags=["ownership"], responses=documented(*_TOKEN, BadCursor))
@@ -202,9 +206,10 @@ async def list_account_holdings(
             after=after,
             count_max=limit + 1,
         )
+        marks = await queries.doubts(connection, [known[row.contract][0] for row in rows[:limit]])
     data, next_cursor = page(rows, limit=limit, cursor_of=lambda last: encode_cursor(of, last.contract))
     views = [HoldingView.of(known[row.contract][0], row.amount) for row in data]
-    return LabelledPage(data=views, next_cursor=next_cursor, at=label_view(label))
+    return LabelledPage(data=views, next_cursor=next_cursor, at=label_view(label, marks))
 
 
 async def _known_tokens(
@@ -230,7 +235,7 @@ async def _transfers(
     limit: int,
 ) -> LabelledPage[TransferView]:
     before = decode_cursor(cursor, of, int, int) if cursor else None
-    rows = await mirror.transfers_page(
+    rows = await transfers_page(
         connection,
         contract_ids=[contract.id for _, contract in known.values()],
         account=account,

@@ -43,17 +43,41 @@ class AssetAlreadyTokenized(Problem):
     slug, title, status = "asset-already-tokenized", "This asset has such a token already", 409
 
 
+class AdoptionNotFound(Problem):
+    """There is no such adoption of this issuer."""
+
+    slug, title, status = "adoption-not-found", "No such adoption", 404
+
+
+class AlreadyAdopted(Problem):
+    """The issuer has this contract as a token already; `token_id` and `adoption_id` name it."""
+
+    slug, title, status = "already-adopted", "This contract is adopted already", 409
+
+
+class AlreadyFollowed(Problem):
+    """The contract was deployed through this deployment's factory, so it is mirrored without being adopted."""
+
+    slug, title, status = "already-followed", "This contract is one of ours", 409
+
+
+class NoCode(Problem):
+    """There is no contract at the address."""
+
+    slug, title, status = "no-code", "There is no contract at this address", 422
+
+
+class NotAToken(Problem):
+    """The contract answers neither as ERC-20 nor as ERC-721, or not as the kind that was asked for."""
+
+    slug, title, status = "not-a-token", "The contract is no such token", 422
+
+
 class TokenNotDeployed(Problem):
     """The token's contract was not on the chain at this block."""
 
     slug, title, status = "token-not-deployed", "The token is not on the chain yet", 409
     reverts = ("NoContract",)
-
-
-class WalkReorganised(Problem):
-    """The block that these pages describe left the chain, so pages before and after would not belong together."""
-
-    slug, title, status = "walk-reorganised", "The block of this walk was replaced", 409
 
 
 class TokenPaused(Problem):

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from service.db import Database, ReadConnection
 from service.deployments.queries import Target
+from service.mirror import adoptions
 from service.mirror import queries as mirror
 from service.mirror.queries import Contract, Label
 from service.tokens.problems import (
@@ -19,7 +20,8 @@ from service.tokens.problems import (
     WrongTokenKind,
 )
 
-_COLUMNS = "id, asset_id, kind, artifact, name, symbol, decimals, terms, chain_id, address, operation_id, created_at"
+_COLUMNS = """id, asset_id, kind, artifact, name, symbol, decimals, terms, chain_id, address, operation_id, adoption_id,
+    created_at"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +47,10 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One contract for one asset; `operation_id` deploys it."""
+    """One contract for one asset, which `operation_id` deploys; or one of others, which `adoption_id` adopts."""
 
     id: UUID
-    asset_id: UUID
+    asset_id: UUID | None
     kind: str
     artifact: str
     name: str
@@ -57,7 +59,8 @@ class Token:
     terms: dict[str, Any]
     chain_id: int
     address: bytes
-    operation_id: UUID
+    operation_id: UUID | None
+    adoption_id: UUID | None
     created_at: datetime
 
 
@@ -203,6 +206,19 @@ async def token_of_asset(connection: ReadConnection, *, asset_id: UUID, kind: st
     return Token(*rows[0]) if rows else None
 
 
+async def adopted_token(connection: ReadConnection, *, issuer_id: UUID, chain_id: int, address: bytes) -> Token | None:
+    """The token that an issuer has of a contract of others, or None."""
+    rows = await _rows(
+        connection,
+        f"""SELECT {_COLUMNS} FROM tokens WHERE issuer_id = %(issuer_id)s AND chain_id = %(chain_id)s
+            AND address = %(address)s AND adoption_id IS NOT NULL""",
+        issuer_id=issuer_id,
+        chain_id=chain_id,
+        address=address,
+    )
+    return Token(*rows[0]) if rows else None
+
+
 async def tokens_page(
     connection: ReadConnection, *, issuer_id: UUID, before: UUID | None, count_max: int
 ) -> list[Token]:
@@ -279,11 +295,23 @@ async def contract_of(connection: ReadConnection, token: Token, label: Label) ->
     """
     found = await mirror.contract(connection, chain_id=token.chain_id, address=token.address, block=label.block)
     if found is None:
+        way = f"operations/{token.operation_id}" if token.adoption_id is None else f"adoptions/{token.adoption_id}"
         raise TokenNotDeployed(
-            f"at block {label.block} its contract was not on the chain: ask for a later block, "
-            f"or wait for GET /v1/operations/{token.operation_id}"
+            f"at block {label.block} its contract was not on the chain, or is not mirrored yet: ask for a later block, "
+            f"or wait for GET /v1/{way}"
         )
     return found
+
+
+async def doubts(connection: ReadConnection, tokens: Sequence[Token]) -> list[str]:
+    """The marks of tokens by which what accounts hold may be other amounts than their transfers say."""
+    adopted = [token for token in tokens if token.adoption_id is not None]
+    if not adopted:
+        return []
+    found = await adoptions.marks(
+        connection, chain_id=adopted[0].chain_id, addresses=[token.address for token in adopted]
+    )
+    return sorted({mark.name for marks in found.values() for mark in marks if mark.spoils_balances})
 
 
 def target_of(token: Token) -> Target:

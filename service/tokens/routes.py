@@ -8,7 +8,7 @@ from service.access.http import REFUSED, Authenticated
 from service.deployments.problems import ContractMissing, ContractNotDeployed, SignerLacksRole
 from service.operations.http import CALL, WRITE, AskingDep, LedgerDep, accepted
 from service.operations.views import OperationView
-from service.tokens import commands, problems, queries
+from service.tokens import adopt_routes, commands, digest_routes, problems, queries
 from service.tokens.orders import AccountOrder, AssetOrder, TokenOrder
 from service.tokens.views import AccountView, AssetView
 from service.web.bodies import StrictJsonRoute
@@ -17,6 +17,8 @@ from service.web.http import AddressInPath, Db
 from service.web.paging import BadCursor, CursorParameter, Limit, Page, decode_cursor, encode_cursor, page
 
 router = APIRouter(route_class=StrictJsonRoute)
+router.include_router(adopt_routes.router)
+router.include_router(digest_routes.router)
 
 
 @router.post("/assets", status_code=201, tags=["assets"], responses=documented(*WRITE))

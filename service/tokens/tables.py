@@ -9,6 +9,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from service.access.tables import IssuerRow
 from service.db import Base
+from service.mirror.adoptions import AdoptionRow
 from service.operations.tables import OperationRow
 
 
@@ -40,14 +41,28 @@ class AccountRow(Base):
 
 
 class TokenRow(Base):
-    """One contract for one asset. `operation_id` is the newest attempt to deploy it."""
+    """One contract for one asset. `operation_id` is the newest attempt to deploy it.
+
+    One that was there before us has the newest attempt to adopt it instead, and no asset.
+    """
 
     __tablename__ = "tokens"
-    __table_args__ = (UniqueConstraint("asset_id", "kind"), Index("tokens_issuer_id_idx", "issuer_id", "id"))
+    __table_args__ = (
+        UniqueConstraint("asset_id", "kind"),
+        Index("tokens_issuer_id_idx", "issuer_id", "id"),
+        Index(
+            "tokens_adopted_key",
+            "issuer_id",
+            "chain_id",
+            "address",
+            unique=True,
+            postgresql_where=text("adoption_id IS NOT NULL"),
+        ),
+    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     issuer_id: Mapped[UUID] = mapped_column(ForeignKey(IssuerRow.id))
-    asset_id: Mapped[UUID] = mapped_column(ForeignKey(AssetRow.id))
+    asset_id: Mapped[UUID | None] = mapped_column(ForeignKey(AssetRow.id))
     kind: Mapped[str]
     artifact: Mapped[str]
     name: Mapped[str]
@@ -56,7 +71,8 @@ class TokenRow(Base):
     terms: Mapped[dict[str, Any]]
     chain_id: Mapped[int] = mapped_column(BigInteger)
     address: Mapped[bytes]
-    operation_id: Mapped[UUID] = mapped_column(ForeignKey(OperationRow.id))
+    operation_id: Mapped[UUID | None] = mapped_column(ForeignKey(OperationRow.id))
+    adoption_id: Mapped[UUID | None] = mapped_column(ForeignKey(AdoptionRow.id))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 

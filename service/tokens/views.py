@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.addresses import ZERO, Address, Hash
 from service.amounts import Amount, display_amount
-from service.mirror.queries import HistoryEntry, Transfer
+from service.mirror.queries import HistoryEntry
+from service.mirror.transfer_queries import Transfer
 from service.operations.labels import LabelView
 from service.tokens.orders import Kind
 from service.tokens.queries import Token
@@ -40,27 +41,46 @@ class AccountView(BaseModel):
     created_at: datetime
 
 
+class MarkView(BaseModel):
+    """What a contract of others does besides what its transfers say, as it was found at a block."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    name: str = Field(
+        examples=["fee-on-transfer"],
+        description="`fee-on-transfer`, `rebasing` and `balances-do-not-follow`: what accounts hold may be other than "
+        "their transfers say. `no-return-value`: `transfer` answers nothing. `proxy-not-announced`: the code behind it "
+        "was exchanged without an event.",
+    )
+    block: int = Field(examples=[42])
+    detail: str
+
+
 class TokenView(BaseModel):
-    """One contract for one asset; what the chain says of it is as of the block in `at`."""
+    """One contract for one asset, or one of others; what the chain says of it is as of the block in `at`."""
 
     id: UUID = Field(examples=[EXAMPLE_ID])
-    asset_id: UUID
-    kind: Kind
+    asset_id: UUID | None = Field(description="Null for a contract of others.")
+    kind: Kind | Literal["erc20", "erc721"]
     name: str = Field(examples=["12 Harbour Street"])
     symbol: str = Field(examples=["HARB12"])
     decimals: int = Field(examples=[0])
     chain: int = Field(examples=[31337])
     address: Address
-    status: Literal["deploying", "active", "failed"]
-    operation_id: UUID = Field(description="The operation that deploys it.")
+    status: Literal["deploying", "adopting", "active", "failed"]
+    operation_id: UUID | None = Field(description="The operation that deploys it; null for a contract of others.")
+    adoption_id: UUID | None = Field(description="The adoption of a contract of others.", examples=[None])
     deployed_block: int | None = Field(examples=[7])
     total_supply: Amount | None = Field(examples=["1000"])
     paused: bool | None
+    marks: list[MarkView] = Field(description="What a contract of others does besides its transfers.")
+    implementation: str | None = Field(examples=[None], description="The code behind a proxy, as it announced it.")
+    beacon: str | None = Field(examples=[None], description="What tells a proxy which code is behind it.")
     created_at: datetime
 
     @classmethod
     def of(cls, token: Token, *, status: str, deployed_block: int | None, **state: Any) -> "TokenView":
-        """The view of a token; `state` is its supply and whether it is paused, where it is deployed."""
+        """The view of a token; `state` is its supply, pause, marks and implementation, where it is deployed."""
         return cls.model_validate(
             {
                 "id": token.id,
@@ -73,9 +93,13 @@ class TokenView(BaseModel):
                 "address": token.address,
                 "status": status,
                 "operation_id": token.operation_id,
+                "adoption_id": token.adoption_id,
                 "deployed_block": deployed_block,
                 "total_supply": state.get("total_supply"),
                 "paused": state.get("paused"),
+                "marks": state.get("marks", []),
+                "implementation": state.get("implementation"),
+                "beacon": state.get("beacon"),
                 "created_at": token.created_at,
             }
         )

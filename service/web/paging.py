@@ -45,6 +45,9 @@ class Page(BaseModel, Generic[Row]):
 
 Position = int | bytes | UUID
 
+PIN_END = "."
+"""What stands before it in a cursor pins the state that the list describes, and is not the list's own."""
+
 
 def encode_cursor(of: str, *position: Position) -> str:
     """A cursor of the list named `of` that stands after `position`."""
@@ -61,6 +64,7 @@ def decode_cursor(cursor: str, of: str, *kinds: type[Position]) -> tuple[Any, ..
     Raises:
         BadCursor: not base64, not ours, or of another list.
     """
+    cursor = cursor.rpartition(PIN_END)[2]
     try:
         name, *parts = json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
         if name != of:

@@ -54,7 +54,9 @@ class Faulty:
         if fault == "limited":
             told = [_refusal(call, -32005, "rate limit reached") for call in listed]
         else:
-            told = [_changed(fault, call, answer) for call, answer in zip(listed, await self._ask(listed), strict=True)]
+            calls_now = await self._behind(listed) if fault == "behind" else listed
+            answers = await self._ask(calls_now)
+            told = [_changed(fault, call, answer) for call, answer in zip(listed, answers, strict=True)]
         if fault == "late":
             await asyncio.sleep(LATE_S)
         if fault == "error after":
@@ -71,10 +73,24 @@ class Faulty:
         request.transport.close()
         return response
 
+    async def _behind(self, calls: list[Any]) -> list[Any]:
+        """The same questions as of ten blocks ago."""
+        (newest,) = await self._ask([{"jsonrpc": "2.0", "id": 1, "method": "eth_blockNumber", "params": []}])
+        height = max(int(newest["result"], 16) - BEHIND_BLOCKS, 0)
+        return [_not_above(height, call) for call in calls]
+
     async def _ask(self, calls: list[Any]) -> list[Any]:
         async with aiohttp.ClientSession() as session, session.post(self._behind_url, json=calls) as response:
             answers = {answer["id"]: answer for answer in await response.json()}
         return [answers[call["id"]] for call in calls]
+
+
+def _not_above(height: int, call: Any) -> Any:
+    """A question as a node takes it that is no higher: "latest" is its own, and blocks above it are unknown."""
+    params = [hex(height) if each == "latest" else each for each in call["params"]]
+    if call["method"] == "eth_getBlockByNumber" and params[0].startswith("0x") and int(params[0], 16) > height:
+        params[0] = hex(2**40)
+    return {**call, "params": params}
 
 
 def _refusal(call: Any, code: int, message: str) -> dict[str, Any]:
@@ -97,8 +113,6 @@ def _changed(fault: Fault, call: Any, answer: Any) -> Any:
             result = "0x1"
         case "misshapen" if not look:
             result = "fine"
-        case "behind" if block:
-            result = {**result, "number": hex(max(int(result["number"], 16) - BEHIND_BLOCKS, 0))}
         case "behind" if receipt:
             result = None
         case "branch" if receipt:

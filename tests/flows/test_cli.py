@@ -46,6 +46,7 @@ NEEDS_DATABASE = (
     ("factory", "deploy", ADMIN),
     ("factory", "allow", ADMIN, OTHER),
     ("verify",),
+    ("digest",),
 )
 
 
@@ -292,13 +293,42 @@ async def test_verify_tells_a_holding_that_was_tampered_with(world: World, shell
         await session.execute(text("UPDATE mirror.holdings SET amount = 1051 WHERE amount = 1050"))
     shown, as_json = (shell.wait(each) for each in [shell.start(settings, "verify", *o) for o in ((), ("--json",))])
     assert (shown.code, as_json.code) == (1, 1)
-    nobody = {"account": None, "key": None}
-    assert json.loads(as_json.told)["differences"] == [
+    nobody = {"account": None, "key": None, "block": None}
+    *at_block, followed = json.loads(as_json.told)["differences"]
+    assert at_block == [
         {**nobody, "contract": contract, "what": "sum_of_holdings", "mirror": "1051", "chain": "1050"},
         {**nobody, "contract": contract, "account": holder, "what": "holding", "mirror": "1051", "chain": "1050"},
     ]
+    assert followed == {**at_block[1], "block": followed["block"]}, "what its transfers add up to, and since when"
     for each in (contract, holder, "holding", "1051", "1050"):
         assert each in shown.told
+
+
+async def test_a_sample_and_its_history_are_verified_and_digests_are_printed(world: World, shell: Terminal) -> None:
+    settings = environment(world.settings)
+    token_id, holder = await world.token(), await world.account()
+    contract = (await world.operation((await world.mint(token_id, holder, 7)).json()["id"]))["contract"]
+    await world.finish()
+    drawn = json.loads(answer(shell.run(settings, "verify", "--sample", "2", "--json")))
+    assert drawn["differences"] == []
+    seed = str(drawn["seed"])
+    shown = answer(shell.run(settings, "verify", "--sample", "2", "--seed", seed))
+    assert f"{drawn['compared']} values compared; --seed {seed} draws the same sample" in shown
+    assert "give --sample, too" in sentence(shell.run(settings, "verify", "--seed", "1"))
+
+    before = json.loads(answer(shell.run(settings, "digest", "--state", "--json")))
+    (told,) = [each for each in before["contracts"] if each["contract"] == contract]
+    printed = answer(shell.run(settings, "digest", "--block", str(before["block"])))
+    assert all(each in printed for each in (before["digest"], contract, told["digest"]))
+    asked = (await world.get(f"/v1/tokens/{token_id}/digest", state=True, at_block=before["block"])).json()
+    assert (asked["digest"], asked["state_digest"]) == (told["digest"], told["state"])
+    async with world.db.transaction() as session:
+        await session.execute(text("UPDATE mirror.blocks SET timestamp = timestamp + interval '1 second'"))
+    ended = shell.run(settings, "verify", "--history", "--json")
+    assert ended.code == 1
+    assert {each["what"] for each in json.loads(ended.told)["differences"]} == {"block"}
+    ended = shell.run(settings, "verify", "--from-block", str(before["block"]), "--json")
+    assert [each["block"] for each in json.loads(ended.told)["differences"]] == [before["block"]]
 
 
 async def test_verify_judges_nothing_by_another_chain_or_without_a_node(
@@ -312,7 +342,7 @@ async def test_verify_judges_nothing_by_another_chain_or_without_a_node(
 def test_verify_of_an_empty_mirror_is_refused_without_a_trace_of_its_progress_bar(
     shell: Terminal, settings: dict[str, str]
 ) -> None:
-    ended = shell.run(settings, "verify")
+    ended = shell.run({**settings, "MUNIMENT_FACTORY_ADDRESS": ADMIN}, "verify")
     assert "indexer" in sentence(ended)
     assert ended.told.startswith("muniment: ")
 

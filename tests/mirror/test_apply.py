@@ -3,7 +3,7 @@
 from sqlalchemy import event, text
 
 from service.amounts import AMOUNT_MAX
-from service.mirror import queries
+from service.mirror import queries, transfer_queries
 from tests.mirror.world import CHAIN_ID, Ledger, Mirror
 
 
@@ -70,7 +70,7 @@ async def test_a_transfer_to_oneself_is_shown_and_changes_no_holding(mirror: Mir
     contract = await mirror.contract(token, ledger.height())
     assert contract is not None
     async with mirror.db.read() as connection:
-        page = await queries.transfers_page(
+        page = await transfer_queries.transfers_page(
             connection,
             contract_ids=[contract.id],
             account=one,

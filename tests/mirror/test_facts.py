@@ -8,12 +8,11 @@ from eth_utils.crypto import keccak
 
 from service.addresses import checksum, hex0x
 from service.db import Database
-from service.mirror import facts, queries
+from service.mirror import facts, queries, transfer_queries
 from service.mirror.projections import TIMELOCK
-from service.mirror.verify import verify
+from service.mirror.verify import Scope, verify
 from tests.mirror.estate import HASH, Estate
-from tests.mirror.test_restart import empty
-from tests.mirror.world import CHAIN_ID, Ledger, Mirror
+from tests.mirror.world import CHAIN_ID, Ledger, Mirror, empty
 
 
 @pytest.fixture
@@ -61,7 +60,14 @@ async def test_every_past_block_says_what_the_contracts_views_say(
     counts = await mirror.rows("SELECT aspect FROM mirror.states GROUP BY aspect")
     assert len(counts) >= 25, "most aspects have a state to compare"
     for block in range(ledger.first, ledger.height() + 1):
-        report = await verify(mirror.db, mirror.chain, chain_id=CHAIN_ID, block=block, progress=None)
+        report = await verify(
+            mirror.db,
+            mirror.chain,
+            chain_id=CHAIN_ID,
+            factory=mirror.ledger.factory,
+            scope=Scope(block),
+            progress=None,
+        )
         assert report.differences == ()
 
 
@@ -127,16 +133,16 @@ async def test_a_deeds_history_ends_with_nobody(mirror: Mirror, ledger: Ledger, 
     before = {**given, "block": retired.from_block - 1}
     assert await asked(mirror, facts.title_history_page, after_block=None, **before) == [replace(issued, to_block=None)]
     assert await asked(mirror, facts.title_history_page, after_block=issued.from_block, **given) == [retired]
-    transfers = await asked(
+    moved = await asked(
         mirror,
-        queries.transfers_page,
+        transfer_queries.transfers_page,
         contract_ids=[deeds.id],
         account=ledger.accounts[3],
         block=ledger.height(),
         before=None,
         count_max=9,
     )
-    assert [(each.deed_id, each.amount) for each in transfers] == [(5, 1), (2, 1), (2, 1), (5, 1)]
+    assert [(each.deed_id, each.amount) for each in moved] == [(5, 1), (2, 1), (2, 1), (5, 1)]
 
 
 async def test_a_state_is_told_as_of_its_block(mirror: Mirror, ledger: Ledger, estate: Estate) -> None:

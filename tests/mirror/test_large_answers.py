@@ -66,7 +66,9 @@ class Fussy(Chain):
         return await super().logs(first=first, last=last, addresses=addresses, topics=topics)
 
 
-@pytest.mark.parametrize("refusal", [NodeRefused(-32005, "query returned more than 10000 results"), AnswerTooLong()])
+@pytest.mark.parametrize(
+    "refusal", [NodeRefused(-32005, "query returned more than 10000 results"), AnswerTooLong(), AnswerLate()]
+)
 async def test_one_block_is_asked_by_contracts_then_by_events(
     mirror: Mirror, ledger: Ledger, refusal: Exception
 ) -> None:

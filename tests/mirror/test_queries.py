@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from service.errors import Problem
-from service.mirror import queries
+from service.mirror import queries, transfer_queries
 from service.mirror.queries import HistoryEntry
 from tests.mirror.world import CHAIN_ID, Ledger, Mirror
 
@@ -144,12 +144,12 @@ async def test_history_is_told_as_of_its_block(mirror: Mirror, ledger: Ledger) -
     assert first.from_time.timestamp() == timestamp
 
 
-async def all_transfers(mirror: Mirror, count_max: int, **asked: Any) -> list[queries.Transfer]:
-    found: list[queries.Transfer] = []
+async def all_transfers(mirror: Mirror, count_max: int, **asked: Any) -> list[transfer_queries.Transfer]:
+    found: list[transfer_queries.Transfer] = []
     before: tuple[int, int] | None = None
     while True:
         async with mirror.db.read() as connection:
-            page = await queries.transfers_page(connection, before=before, count_max=count_max, **asked)
+            page = await transfer_queries.transfers_page(connection, before=before, count_max=count_max, **asked)
         found += page
         if len(page) < count_max:
             return found

@@ -36,7 +36,7 @@ async def test_a_reorganisation_is_undone_block_by_block(mirror: Mirror, ledger:
     shown = await mirror.rows("SELECT count(*) FROM mirror.transfers")
 
     ledger.reorg(depth)
-    assert await mirror.converge() == depth + 1, "a step for each undone block, and one for the new ones"
+    assert await mirror.converge() == 2, "a step for all undone blocks, and one for the new ones"
     await mirror.agrees_everywhere()
     assert await mirror.rows("SELECT count(*) FROM mirror.transfers") == shown
     undone = await mirror.rows("SELECT count(*) FROM mirror.blocks WHERE undone_at IS NOT NULL AND NOT canonical")
@@ -57,18 +57,24 @@ async def test_a_new_tip_of_the_same_height_is_noticed_at_once(mirror: Mirror, l
     assert await mirror.holders(token, height) == {}
 
 
-async def test_a_shorter_chain_is_followed(mirror: Mirror, ledger: Ledger) -> None:
+async def test_a_shorter_chain_is_followed_once_it_is_another_branch_and_stays(
+    mirror: Mirror, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
     token = busy(ledger, blocks=6)
     await mirror.converge()
     height = ledger.height()
     ledger.rollback(3)
     assert ledger.height() == height - 3
-    assert await mirror.converge() == 3
-    assert (await mirror.label()).block == height - 3
-    await mirror.agrees_everywhere()
+    assert await mirror.converge() == 0
+    assert await mirror.halt() == "node-behind"
+    assert (await mirror.label()).block == height, "nothing that the node says contradicts it"
     ledger.mint(token, ledger.accounts[3], 8)
-    await mirror.converge()
+    assert await mirror.converge() == 0
+    assert await mirror.halt() == "node-on-shorter-branch"
+    monkeypatch.setattr("service.mirror.branches.SHORTER_S", 0)
+    assert await mirror.converge() == 2
     await mirror.agrees_everywhere()
+    assert await mirror.halt() is None
 
 
 async def test_a_branch_that_returns_is_the_same_rows_again(mirror: Mirror, ledger: Ledger) -> None:
@@ -129,13 +135,17 @@ async def test_a_branch_that_returns_is_the_same_rows_again(mirror: Mirror, ledg
 async def test_all_of_it_may_be_undone_and_begin_anew(mirror: Mirror, ledger: Ledger) -> None:
     busy(ledger, blocks=7)
     await mirror.converge()
+    height = ledger.height()
     ledger.rollback(ledger.height() - ledger.first + 1)
-    await mirror.converge()
+    anew = Ledger(ledger.url)
+    anew.mine(height - anew.height())
+    assert await mirror.step() == 0
+    assert await mirror.resume() == ledger.first - 1
+    assert await mirror.step() == height - ledger.first + 1
     for table in ("blocks", "holdings", "supplies", "pauses", "events", "transfers", "deployments"):
         counts = f"SELECT count(*) FILTER (WHERE canonical), count(*) > 0 FROM mirror.{table}"
         assert await mirror.rows(counts) == [(0, True)]
 
-    anew = Ledger(ledger.url)
     assert anew.factory == ledger.factory, "the same account and nonce"
     busy(anew, blocks=5)
     mirror.ledger = anew
@@ -153,19 +163,27 @@ async def test_below_the_final_block_is_told_as_an_error(mirror: Mirror, ledger:
         assert (await mirror.label(final)).final
         ledger.reorg(3)
         with capture_logs() as logs:
-            await mirror.converge()
+            assert [await mirror.step() for _ in range(3)] == [0, 0, 0]
+        assert await mirror.halt() == "reorganised-below-final"
+        assert (await mirror.label(final)).hash != ledger.hash_of(final), "served as before"
+        ledger.mine()
+        assert await mirror.step() == 0
+        assert await mirror.resume() == final - 2
+        assert await mirror.step() == 3
+        assert await mirror.step() == 4
+        assert await mirror.halt() is None
     finally:
         await node.close()
     errors = [entry for entry in logs if entry["log_level"] == "error"]
-    assert [(entry["event"], entry["block_number"]) for entry in errors] == [
-        ("reorganised_below_final", final),
-        ("reorganised_below_final", final - 1),
-    ]
+    assert [(entry["event"], entry["final_number"]) for entry in errors] == [("reorganised_below_final", final)]
 
 
-async def test_no_dead_block_is_called_final_on_the_way(mirror: Mirror, ledger: Ledger) -> None:
+async def test_no_dead_block_is_called_final_on_the_way(
+    mirror: Mirror, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ledger.mine(6)
     await mirror.converge()
+    monkeypatch.setattr("service.mirror.branches.UNDONE_MAX", 1)
     final_before = ledger.height() - 2
     ledger.reorg(2)
     ledger.mine(20)

@@ -10,13 +10,14 @@ from typing import Any
 
 from eth_utils.crypto import keccak
 from pydantic import SecretStr
+from sqlalchemy import text
 
 from service.addresses import ZERO
 from service.chain.contracts import create2_address, creation_code, decode_result, encode_call, name32
 from service.chain.node import Node
 from service.chain.reader import Chain, Finality
 from service.db import Database
-from service.mirror import facts, indexer, queries
+from service.mirror import facts, indexer, queries, standing
 from service.workers import Lease
 from tests.rpc import rpc
 
@@ -25,6 +26,20 @@ LEASE_TTL_S = 60.0
 GAS = hex(3_000_000)
 DEPLOYMENT_GAS = hex(12_000_000)
 FEES = {"maxFeePerGas": hex(100 * 10**9), "maxPriorityFeePerGas": hex(10**9)}
+
+
+EMPTY = """
+DO $$ BEGIN
+    EXECUTE (SELECT 'TRUNCATE ' || string_agg(table_schema || '.' || quote_ident(table_name), ', ')
+        FROM information_schema.tables WHERE table_schema IN ('mirror', 'staging') AND table_type = 'BASE TABLE');
+END $$
+"""
+
+
+async def empty(db: Database) -> None:
+    """Throw the mirror away, which only its owner may."""
+    async with db.transaction() as session:
+        await session.execute(text(EMPTY))
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,12 +255,24 @@ class Mirror:
     lease: Lease
     ledger: Ledger
     blocks_max: int = 100
+    gear: indexer.Gear = field(default_factory=indexer.Gear)
 
     @classmethod
     async def begin(cls, db: Database, chain: Chain, ledger: Ledger, *, blocks_max: int = 100) -> "Mirror":
         lease = Lease("indexer", LEASE_TTL_S)
         assert await lease.take(db)
         return cls(db, chain, lease, ledger, blocks_max)
+
+    async def halt(self) -> str | None:
+        """What it waits for."""
+        async with self.db.read() as connection:
+            found = await standing.present_halt(connection, chain_id=CHAIN_ID)
+        return None if found is None else found.name
+
+    async def resume(self) -> int | None:
+        """What an operator does about blocks that were called final and left the chain."""
+        async with self.db.transaction() as session:
+            return await standing.resume(session, chain_id=CHAIN_ID)
 
     async def step(self, chain: Chain | None = None) -> int:
         return await indexer.converge(
@@ -256,14 +283,17 @@ class Mirror:
             factory=self.ledger.factory,
             start_block=self.ledger.first,
             blocks_max=self.blocks_max,
+            gear=self.gear,
         )
 
     async def converge(self) -> int:
-        """Step until there is nothing to do; how many steps did something."""
+        """Step until there is nothing to do, with an operator who always resumes; how many steps did something."""
         steps = 0
-        while await self.step() > 0:
-            steps += 1
-        return steps
+        while True:
+            if await self.step() > 0:
+                steps += 1
+            elif await self.resume() is None:
+                return steps
 
     async def label(self, block: int | None = None) -> queries.Label:
         async with self.db.read() as connection:
@@ -348,6 +378,8 @@ CONTENTS = {
     "FROM mirror.titles JOIN mirror.contracts ON id = contract_id",
     "states": "SELECT address, aspect, key, from_block, to_block, block_hash, state, canonical "
     "FROM mirror.states JOIN mirror.contracts ON id = contract_id",
+    "digests": "SELECT address, from_block, to_block, block_hash, digest, canonical "
+    "FROM mirror.digests JOIN mirror.contracts ON id = contract_id",
     "events": "SELECT address, block_hash, log_index, block_number, transaction_hash, name, arguments, canonical "
     "FROM mirror.events JOIN mirror.contracts ON id = contract_id",
 }

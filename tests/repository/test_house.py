@@ -10,6 +10,7 @@ import pytest
 
 from service.errors import Problem
 from service.settings import Settings
+from service.telemetry import FIELDS
 
 ROOT = Path(__file__).parents[2]
 TRACKED = subprocess.run(
@@ -24,6 +25,7 @@ LOCKS = ["requirements.lock", "scripts/node.lock", "scripts/slither.lock", "cont
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "core", "base", "manager", "repository", "service"}
 LINES_MAX = 520
 FUNCTION_LINES_MAX = 70
+LOGGING = {"bind", "info", "warning", "error"}
 
 
 def text_of(name: str) -> str:
@@ -54,6 +56,16 @@ def test_modules_and_functions_stay_small() -> None:
                 if length > FUNCTION_LINES_MAX:
                     long_functions.append(f"{name}:{node.lineno} {node.name}: {length} lines")
     assert long_functions == []
+
+
+def test_every_field_that_is_logged_reaches_the_log() -> None:
+    lost = []
+    for name in (name for name in PYTHON if name.startswith("service/")):
+        for node in ast.walk(ast.parse(text_of(name))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in LOGGING:
+                unlisted = {each.arg for each in node.keywords} - FIELDS - {"exc_info", None}
+                lost += [f"{name}:{node.lineno} {field}" for field in unlisted]
+    assert lost == []
 
 
 def test_every_public_function_of_the_service_has_a_docstring() -> None:
@@ -100,7 +112,7 @@ def test_no_secret_is_in_the_repository() -> None:
 
 def test_mirror_tables_are_named_by_the_mirror_alone() -> None:
     names = "blocks|contracts|deployments|transfers|holdings|supplies|pauses|heads|titles|states|events"
-    table = re.compile(rf"\bmirror\.({names})\b")
+    table = re.compile(rf"\b(mirror|staging)\.({names})\b")
     outside = [name for name in PYTHON if name.startswith("service/") and not name.startswith("service/mirror/")]
     assert [name for name in outside if table.search(text_of(name))] == []
 

@@ -68,6 +68,20 @@ def test_the_code_knows_exactly_these_tables(empty_url: SecretStr) -> None:
     assert differences == []
 
 
+def test_what_an_older_version_cannot_tell_keeps_it_from_coming_back(empty_url: SecretStr) -> None:
+    migrate.upgrade(empty_url, "0011")
+    with psycopg.connect(empty_url.get_secret_value()) as connection:
+        connection.execute(
+            """INSERT INTO transactions (id, chain_id, signer, recipient, data, status)
+            VALUES (gen_random_uuid(), 1, decode(repeat('22', 20), 'hex'), decode(repeat('22', 20), 'hex'), '',
+                'cancelled')"""
+        )
+    before = schema(empty_url)
+    with pytest.raises(RuntimeError, match=r"1 transactions were cancelled .*restoring a backup"):
+        migrate.downgrade(empty_url, "0010")
+    assert schema(empty_url) == before
+
+
 def test_each_migration_says_why_and_gives_up_rather_than_queue() -> None:
     for script in ScriptDirectory(str(migrate.SCRIPTS)).walk_revisions():
         assert script.doc, script.revision

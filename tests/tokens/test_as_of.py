@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,12 @@ def block(world: World, number: int) -> dict[str, Any]:
     return found
 
 
+def told(header: dict[str, Any], offset_s: float = 0) -> str:
+    """A block's time, or one that is so much later."""
+    time = datetime.fromtimestamp(int(header["timestamp"], 16) + offset_s, UTC)
+    return time.isoformat().replace("+00:00", "Z")
+
+
 async def test_every_read_of_every_block_says_what_the_chain_says(history: History) -> None:
     world, functions = history.world, history.contract.functions
     path = f"/v1/tokens/{history.token_id}"
@@ -104,8 +111,11 @@ async def test_a_label_tells_the_block_its_hash_finality_and_lag(history: Histor
             "chain": world.settings.chain_id,
             "block": chosen,
             "hash": block(world, chosen)["hash"],
+            "time": told(block(world, chosen)),
             "final": chosen <= history.tip - 2,
+            "orphaned": False,
             "lag": 0,
+            "shown_at": None,
         }
         for path in history.paths:
             parameters: dict[str, Any] = {} if number is None else {"at_block": number}
@@ -126,6 +136,53 @@ async def test_history_and_transfers_of_a_holder_add_up(history: History) -> Non
         assert before != int(entry["amount"])
     moves = (await world.get(f"/v1/tokens/{history.token_id}/transfers", account=one)).json()["data"]
     assert sum(int(m["amount"]) * ((m["to"] == one) - (m["from"] == one)) for m in moves) == 1
+
+
+async def test_a_time_is_answered_like_its_block(history: History) -> None:
+    world = history.world
+    for number in (history.deployed_block, history.deployed_block + 3, history.tip):
+        header = block(world, number)
+        last = max(each for each in range(number, history.tip + 1) if told(block(world, each)) == told(header))
+        elsewhere = datetime.fromtimestamp(int(header["timestamp"], 16), timezone(timedelta(hours=5, minutes=30)))
+        for path in history.paths:
+            expected = (await world.get(path, at_block=last)).json()
+            for time in (told(header), elsewhere.isoformat()):
+                answer = await world.get(path, at_time=time)
+                assert (answer.status_code, answer.json()) == (200, expected), path
+
+
+async def test_a_time_outside_the_mirror_is_refused(history: History) -> None:
+    world = history.world
+    for path in history.paths:
+        late = problem(await world.get(path, at_time="2999-12-31T23:59:59.5Z"), "block-in-future")
+        assert late["tip"] == history.tip
+        problem(await world.get(path, at_time="1999-12-31T23:59:59Z"), "block-not-mirrored")
+
+
+@pytest.mark.parametrize("name", ["at_time", "shown_at"])
+async def test_a_malformed_time_is_refused(history: History, name: str) -> None:
+    for time in (
+        "",
+        "now",
+        "1700000000",
+        "2026-05-03",
+        "2026-05-03T10:02:00",
+        "2026-05-03 10:02:00Z",
+        "2026-05-03T10:02:00 02:00",
+        "2026-02-30T10:02:00Z",
+        "2026-05-03T10:02:60Z",
+        "2026-05-03T10:02:00+99:00",
+        "1969-12-31T23:59:59Z",
+        "0001-01-01T00:00:00+14:00",
+        "9999-12-31T23:59:59-14:00",
+    ):
+        problem(await history.world.get(history.paths[0], **{name: time}), "invalid-request")
+
+
+async def test_a_state_is_named_in_one_way(history: History) -> None:
+    world, time = history.world, told(block(history.world, history.tip))
+    for others in ({"at_block": history.tip}, {"shown_at": time}):
+        problem(await world.get(history.paths[0], at_time=time, **others), "moment-ambiguous")
 
 
 async def test_a_block_in_the_future_is_refused(history: History) -> None:

@@ -5,16 +5,13 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from uuid import uuid4
 
-import psycopg
 import pytest
 import pytest_asyncio
 import structlog
-from psycopg import sql
-from pydantic import SecretStr
 
 from scripts import local
 from service import telemetry
-from tests.conftest import TEMPLATE
+from tests.conftest import TEMPLATE, clone, drop
 from tests.rpc import rpc
 from tests.world import World, make_settings, open_world
 
@@ -25,17 +22,13 @@ async def shared(
 ) -> AsyncIterator[World]:
     """A world that the module's tests share; they run in its event loop."""
     name = f"shared_{uuid4().hex}"
-    with psycopg.connect(postgres.url, autocommit=True) as connection:
-        connection.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(TEMPLATE))
-        )
+    url = clone(postgres, TEMPLATE, name)
     snapshot = rpc(anvil.url, "evm_snapshot")
     keystore_dir = tmp_path_factory.mktemp("shared") / "keystore"
-    async with open_world(make_settings(SecretStr(postgres.database(name)), anvil.url, keystore_dir)) as opened:
+    async with open_world(make_settings(url, anvil.url, keystore_dir)) as opened:
         yield opened
     rpc(anvil.url, "evm_revert", snapshot)
-    with psycopg.connect(postgres.url, autocommit=True) as connection:
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    drop(postgres, name)
 
 
 @pytest.fixture(autouse=True)

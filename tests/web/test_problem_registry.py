@@ -32,6 +32,7 @@ TOLD_BY = {
     "batch-refused": "batches/test_cancelled.py",
     "block-in-future": "tokens/test_as_of.py",
     "block-not-mirrored": "tokens/test_as_of.py",
+    "block-replaced": "ownership/test_exports.py",
     "body-too-large": "web/test_bad_requests.py",
     "call-refused": "tokens/test_refusals.py",
     "cannot-receive": "compliance/test_forced.py",
@@ -60,6 +61,8 @@ TOLD_BY = {
     "method-not-allowed": "web/test_bad_requests.py",
     "mirror-behind": "tokens/test_as_of.py",
     "mirror-empty": "tokens/test_as_of.py",
+    "moment-ambiguous": "tokens/test_as_of.py",
+    "moment-in-future": "tokens/test_walk.py",
     "node-away": "compliance/test_preview.py",
     "nonce-spent": "tokens/test_acts.py",
     "nonce-spent-elsewhere": "transactions/test_recovering.py",
@@ -71,6 +74,7 @@ TOLD_BY = {
     "not-scheduled": "deployments/test_scheduled.py",
     "not-the-holder": "tokens/test_acts.py",
     "not-what-was-prepared": "tokens/test_acts.py",
+    "nothing-shown": "tokens/test_walk.py",
     "operation-already-executed": "tokens/test_refusals.py",
     "operation-cancelled": "transactions/test_replacing.py",
     "operation-not-found": "access/test_issuers.py",
@@ -103,7 +107,6 @@ TOLD_BY = {
     "transaction-not-in-state": "transactions/test_operator.py",
     "transfer-restricted": "compliance/test_policies.py",
     "unauthorized": "access/test_authentication.py",
-    "walk-reorganised": "tokens/test_walk.py",
     "wrong-token-kind": "compliance/test_reserves.py",
 }
 

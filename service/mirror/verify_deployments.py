@@ -1,0 +1,108 @@
+"""Which contracts there are: the mirror's list against what the factory announced on the chain."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from eth_utils.crypto import keccak
+
+from service.addresses import hex0x
+from service.chain import contracts
+from service.chain.node import NodeRefused, NodeUnavailable
+from service.chain.reader import Chain, Log
+from service.db import Database
+from service.mirror import adoptions, projections
+from service.mirror.differences import NOTHING, Difference
+from service.mirror.projections import Deployment
+from service.mirror.queries import Label
+from service.mirror.width import Question, Width, is_too_much
+
+BLOCKS_MAX = 10_000
+"""Blocks in one question for the factory's logs, where the node allows it."""
+
+_MIRRORED = """
+SELECT contracts.address, deployments.block_number, deployments.block_hash, deployments.salt, deployments.operator,
+    deployments.kind
+FROM mirror.contracts JOIN mirror.deployments ON deployments.contract_id = contracts.id AND deployments.canonical
+WHERE contracts.chain_id = %(chain_id)s AND deployments.block_number <= %(block)s
+"""
+
+_TIMELOCK_CHANGE = keccak(text=projections.TIMELOCK_CHANGE)
+
+
+async def deployed(chain: Chain, *, factory: bytes, first: int, last: int) -> list[Deployment]:
+    """All that the factory deployed in blocks `first` to `last`, and the timelocks that governors made then."""
+    found = projections.decode_deployments(
+        await every_log(chain, Question(first, last, [factory], [contracts.DEPLOYED])), factory=factory
+    )
+    followed = {each.contract: each.block_number for each in found}
+    changes: list[Log] = []
+    addresses = sorted(followed)
+    for start in range(0, len(addresses), (width := Width(BLOCKS_MAX)).addresses):
+        part = addresses[start : start + width.addresses]
+        oldest = min(followed[address] for address in part)
+        changes += await every_log(chain, Question(oldest, last, part, [_TIMELOCK_CHANGE]))
+    known = {factory, *followed}
+    return [*found, *projections.decode_timelocks(changes, found, known=known)]
+
+
+async def every_log(chain: Chain, question: Question) -> list[Log]:
+    """The logs that answer a question, in order within each contract, in as many parts as the node makes it take."""
+    width = Width(BLOCKS_MAX, blocks=BLOCKS_MAX)
+    found: list[Log] = []
+    first = question.first
+    while first <= question.last:
+        part = Question(first, min(first + width.blocks - 1, question.last), question.addresses, question.topics)
+        found += await _asked(chain, part, width)
+        first = part.last + 1
+    return found
+
+
+async def _asked(chain: Chain, question: Question, width: Width) -> list[Log]:
+    try:
+        logs, _ = await chain.logs(
+            first=question.first, last=question.last, addresses=question.addresses, topics=question.topics
+        )
+    except (NodeRefused, NodeUnavailable) as error:
+        halves = question.halves() if is_too_much(error) else None
+        if halves is None:
+            raise
+        width.refused(blocks=question.blocks, addresses=len(question.addresses))
+        return [log for half in halves for log in await _asked(chain, half, width)]
+    return logs
+
+
+async def compare_deployments(db: Database, label: Label, on_chain: Sequence[Deployment]) -> list[Difference]:
+    """Contracts that the mirror misses, has too many of, or tells otherwise than the factory.
+
+    What was adopted is nobody's word but an issuer's.
+    """
+    async with db.read() as connection:
+        rows = await (await connection.execute(_MIRRORED, {"chain_id": label.chain, "block": label.block})).fetchall()
+    mirror = {address: dict(zip(_FIELDS, row, strict=True)) for address, *row in rows}
+    chain = {
+        each.contract: {field: getattr(each, field) for field in _FIELDS}
+        for each in on_chain
+        if each.block_number <= label.block
+    }
+    return [
+        Difference("deployment", address, None, *unlike(mirror.get(address), chain.get(address)))
+        for address in sorted(mirror.keys() | chain.keys())
+        if mirror.get(address) != chain.get(address)
+        and not (address not in chain and mirror[address]["kind"] in adoptions.KINDS)
+    ]
+
+
+_FIELDS = ("block_number", "block_hash", "salt", "operator", "kind")
+
+
+def unlike(mirror: Mapping[str, Any] | None, chain: Mapping[str, Any] | None) -> tuple[str, str]:
+    """Two rows in words: all of one that has no counterpart, else the columns that differ."""
+    names = [name for name in (mirror or chain or {}) if mirror is None or chain is None or mirror[name] != chain[name]]
+    return _words(mirror, names), _words(chain, names)
+
+
+def _words(row: Mapping[str, Any] | None, names: Sequence[str]) -> str:
+    if row is None:
+        return NOTHING
+    values = {name: hex0x(row[name]) if isinstance(row[name], bytes) else row[name] for name in names}
+    return ", ".join(f"{name} {value}" for name, value in values.items())

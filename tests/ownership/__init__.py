@@ -1,0 +1,1 @@
+"""Who owned how much, when and since when."""
