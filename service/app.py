@@ -70,11 +70,12 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(ReadAgain)
     problems.install(app)
     app.add_middleware(BodyLimit, bytes_max=settings.body_bytes_max, larger=batches.BODY_LIMITS)
+    # A request is tried against one route after the other, so those that are asked most come first.
     slices = (
+        ownership,
         deployments,
         routes,
         act_routes,
-        ownership,
         facts_routes,
         ownership_views,
         export_routes,
@@ -83,7 +84,7 @@ def create_app(settings: Settings) -> FastAPI:
         batches,
         operations,
     )
-    for router in (status.router, operators.router, *(each.router for each in slices)):
+    for router in (*(each.router for each in slices), operators.router, status.router):
         app.include_router(router, prefix="/v1")
     app.include_router(metrics.router)
     app.include_router(catalogue.router)

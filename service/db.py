@@ -12,7 +12,7 @@ from typing import Any, LiteralString
 from uuid import UUID
 
 import psycopg
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, AsyncTransaction, IsolationLevel
 from psycopg.rows import TupleRow
 from psycopg.types.numeric import NumericBinaryLoader, NumericLoader
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
@@ -147,14 +147,14 @@ class Reads:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[ReadConnection]:
         """One read-only DB transaction that sees one state of the database throughout."""
-        connection = await self._begin()
+        connection, transaction = await self._begin()
         try:
             yield connection
         finally:
             try:
                 # After a ROLLBACK psycopg forgets what it has prepared, and every query would be planned anew.
                 with suppress(psycopg.Error):
-                    await connection.commit()
+                    await transaction.__aexit__(None, None, None)
             finally:
                 await self._reads.putconn(connection)
 
@@ -175,19 +175,21 @@ class Reads:
                 await self._reads.putconn(connection)
         raise psycopg.OperationalError("every connection to Postgres was cut")
 
-    async def _begin(self) -> ReadConnection:
+    async def _begin(self) -> tuple[ReadConnection, AsyncTransaction]:
         """A connection that has just proved to live: those that a restart of Postgres has cut are thrown away."""
         for _ in range(self._tries):
             connection = await self._reads.getconn()
+            # Its BEGIN and COMMIT cost a third of what a statement does.
+            transaction = AsyncTransaction(connection)
             try:
-                await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                await transaction.__aenter__()
             except psycopg.OperationalError:
                 await self._reads.putconn(connection)
             except BaseException:
                 await self._reads.putconn(connection)
                 raise
             else:
-                return connection
+                return connection, transaction
         raise psycopg.OperationalError("every connection to Postgres was cut")
 
 
@@ -302,6 +304,8 @@ class Replica(Reads):
 
 
 async def _configure_read(connection: ReadConnection) -> None:
+    await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
+    await connection.set_read_only(True)
     connection.adapters.register_loader("numeric", _IntLoader)
     connection.adapters.register_loader("numeric", _IntBinaryLoader)
 
