@@ -72,8 +72,8 @@ async def test_even_the_owner_cannot_change_an_entry(db: Database, statement: st
     assert len(await entries(db)) == 1
 
 
-@pytest.mark.parametrize("role", ["muniment_api", "muniment_sender", "muniment_indexer"])
-def test_only_the_dispatcher_may_append(database_url: SecretStr, role: str) -> None:
+@pytest.mark.parametrize("role", ["muniment_api", "muniment_sender"])
+def test_whoever_tells_no_final_facts_may_not_append(database_url: SecretStr, role: str) -> None:
     with (
         psycopg.connect(database_url.get_secret_value(), options=f"-c role={role}") as connection,
         pytest.raises(psycopg.errors.InsufficientPrivilege),

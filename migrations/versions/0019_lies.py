@@ -18,7 +18,8 @@ ALTER TABLE mirror.heads
     ADD COLUMN halt_fork bigint,
     ADD COLUMN resumed_fork bigint,
     ADD CONSTRAINT heads_halt_check CHECK ((halt IS NULL) = (halted_at IS NULL)),
-    ADD CONSTRAINT heads_halt_fork_check CHECK ((halt_fork IS NOT NULL) = (halt IS NOT DISTINCT FROM 'reorganised-below-final'))
+    ADD CONSTRAINT heads_halt_fork_check
+        CHECK ((halt_fork IS NOT NULL) = (halt IS NOT DISTINCT FROM 'reorganised-below-final'))
 """
 
 REORGANISATIONS = """

@@ -55,14 +55,17 @@ async def preview(ledger: Ledger, token: Token, label: Label, order: PreviewOrde
 
 def _calls(token: Token, order: PreviewOrder) -> list[Call]:
     """The transfer, and the question which rule forbids it where the contract can say."""
-    what = order.deed_id if token.kind == "deed" else order.amount
+    titled = token.kind in ("deed", "erc721")
+    what = order.deed_id if titled else order.amount
     if what is None:
-        wanted = "a deed_id" if token.kind == "deed" else "an amount"
+        wanted = "a deed_id" if titled else "an amount"
         raise WrongTokenKind(f"this is a {token.kind} token: give {wanted}", kind=token.kind)
-    if token.kind == "deed" or order.spender:
-        data = contracts.encode_call(token.artifact, "transferFrom", order.holder, order.to, what)
+    # A transfer is written alike for every contract. Source: ERC-20, ERC-721.
+    artifact = token.artifact or ("DeedToken" if titled else "AssetToken")
+    if titled or order.spender:
+        data = contracts.encode_call(artifact, "transferFrom", order.holder, order.to, what)
     else:
-        data = contracts.encode_call(token.artifact, "transfer", order.to, what)
+        data = contracts.encode_call(artifact, "transfer", order.to, what)
     calls = [Call(to=token.address, data=data, sender=order.spender or order.holder)]
     if token.kind in REGULATED:
         asked = (order.spender or ZERO, order.holder, order.to, what)

@@ -117,6 +117,7 @@ async def known_contracts(connection: ReadConnection, label: Label, *, issuer_id
     ours = {
         address: Known(token.artifact, token.symbol, token.id)
         for address, token in (await tokens.tokens_by_address(connection, issuer_id=issuer_id)).items()
+        if token.adoption_id is None  # nobody knows the functions of a contract of others
     }
     for each in await deployments.deployments(connection, issuer_id=issuer_id):
         ours[each.address] = Known(each.artifact, each.name or each.kind)

@@ -15,7 +15,7 @@ from service.mirror.judge import judge
 from service.mirror.projections import Deployment
 from service.mirror.queries import Contract, Label
 from service.mirror.sampling import Sample
-from service.mirror.verify_deployments import compare_deployments, deployed
+from service.mirror.verify_deployments import adopted, compare_deployments, deployed
 from service.mirror.verify_history import History
 
 __all__ = ["Difference", "Finding", "ReorganisedMeanwhile", "Report", "Sample", "Scope", "verify"]
@@ -106,7 +106,7 @@ class _Comparison:
             differences += await verify_state.compare_state(self._comparing(contract))
             findings += await self._judged(contract)
         differences += [each async for each in verify_rows.compare_rows(self.db, self.label, chosen, rows, self.tally)]
-        history = self._history(on_chain)
+        history = self._history(on_chain, await adopted(self.db, self.label))
         for first, last in runs:
             differences += [each async for each in verify_history.compare_run(history, first, last)]
         return Report(self.label.block, self.label.hash, self.tally.compared, tuple(differences), tuple(findings))
@@ -130,7 +130,7 @@ class _Comparison:
         finding = await judge(self.db, self.chain, contract=contract, block=self.label.block)
         return [] if finding is None else [finding]
 
-    def _history(self, on_chain: list[Deployment]) -> History:
+    def _history(self, on_chain: list[Deployment], others: dict[bytes, int]) -> History:
         ids = {contract.address: contract.id for contract in self.found}
         since = verify_history.followed(on_chain, self.found, last=self.label.block)
         return History(self.db, self.chain, self.label.chain, since, ids, self.tally)

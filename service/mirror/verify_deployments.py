@@ -5,7 +5,7 @@ from typing import Any
 
 from eth_utils.crypto import keccak
 
-from service.addresses import hex0x
+from service.addresses import ZERO, hex0x
 from service.chain import contracts
 from service.chain.node import NodeRefused, NodeUnavailable
 from service.chain.reader import Chain, Log
@@ -23,7 +23,13 @@ _MIRRORED = """
 SELECT contracts.address, deployments.block_number, deployments.block_hash, deployments.salt, deployments.operator,
     deployments.kind
 FROM mirror.contracts JOIN mirror.deployments ON deployments.contract_id = contracts.id AND deployments.canonical
-WHERE contracts.chain_id = %(chain_id)s AND deployments.block_number <= %(block)s
+WHERE contracts.chain_id = %(chain_id)s AND deployments.block_number <= %(block)s AND deployments.operator <> %(nobody)s
+"""
+
+_ADOPTED = """
+SELECT contracts.address, deployments.block_number
+FROM mirror.contracts JOIN mirror.deployments ON deployments.contract_id = contracts.id AND deployments.canonical
+WHERE contracts.chain_id = %(chain_id)s AND deployments.block_number <= %(block)s AND deployments.operator = %(nobody)s
 """
 
 _TIMELOCK_CHANGE = keccak(text=projections.TIMELOCK_CHANGE)
@@ -71,13 +77,23 @@ async def _asked(chain: Chain, question: Question, width: Width) -> list[Log]:
     return logs
 
 
+async def adopted(db: Database, label: Label) -> dict[bytes, int]:
+    """The contracts of others that are followed because somebody adopted them, and the first block of each."""
+    async with db.read() as connection:
+        return dict(await (await connection.execute(_ADOPTED, _given(label))).fetchall())
+
+
+def _given(label: Label) -> dict[str, Any]:
+    return {"chain_id": label.chain, "block": label.block, "nobody": ZERO}
+
+
 async def compare_deployments(db: Database, label: Label, on_chain: Sequence[Deployment]) -> list[Difference]:
     """Contracts that the mirror misses, has too many of, or tells otherwise than the factory.
 
     What was adopted is nobody's word but an issuer's.
     """
     async with db.read() as connection:
-        rows = await (await connection.execute(_MIRRORED, {"chain_id": label.chain, "block": label.block})).fetchall()
+        rows = await (await connection.execute(_MIRRORED, _given(label))).fetchall()
     mirror = {address: dict(zip(_FIELDS, row, strict=True)) for address, *row in rows}
     chain = {
         each.contract: {field: getattr(each, field) for field in _FIELDS}

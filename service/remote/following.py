@@ -1,4 +1,4 @@
-"""Watching an operation or a batch to its end, and what is said of it then."""
+"""Watching an operation, a batch or an adoption to its end, and what is said of it then."""
 
 from typing import Any
 
@@ -14,6 +14,11 @@ def goes_on(content: dict[str, Any], key: str) -> str:
     """How to find again what an accepted write has begun."""
     if "state" in content:
         return f"the batch goes on: ask again by `muniment batch show {content['id']}`, or repeat it with --key {key}"
+    if "first_block" in content:
+        return (
+            f"the adoption goes on: ask again by `muniment call read_adoption adoption_id={content['id']}`, "
+            f"or repeat the call with --key {key}"
+        )
     return (
         f"the operation goes on: ask again by `muniment call read_operation operation_id={content['id']}`, "
         f"or repeat the call with --key {key}"
@@ -40,6 +45,8 @@ def _told(content: dict[str, Any]) -> str:
     if "state" in content:
         counts = (f"{count} {status}" for status, count in content["rows"].items() if count and status != "total")
         return f"{content['kind']} {content['state']}: {', '.join(counts)}"
+    if "first_block" in content:
+        return f"{content['address']} {content['status']}: {content['blocks'] or 0} of {content['blocks_total']} blocks"
     sent = content.get("transaction") or {}
     return f"{content['kind']} {content['status']}: transaction {sent.get('status')}"
 
@@ -61,6 +68,11 @@ def ended(content: dict[str, Any], *, waited_s: float | None, more: str, err: Co
         return 0
     if content.get("status") == "failed":
         print_problem(err, content["problem"] or {"title": "The operation failed", "detail": "no reason is known"})
+        return 1
+    if content.get("status") == "refused":
+        print_problem(
+            err, {"title": f"The contract can't be adopted: {content['reason']}", "detail": content["detail"]}
+        )
         return 1
     if content.get("state") in ("failed", "partly_failed"):
         note(err, f"muniment: {content['rows']['failed']} rows of the batch failed", "red")

@@ -156,8 +156,9 @@ def _refusal(url: str, status: int, content: bytes) -> Exception:
 
 
 def under_way(operation: dict[str, Any]) -> bool:
-    """Whether an operation or a batch is not final."""
-    return operation.get("status") == "pending" or operation.get("state") in ("pending", "running")
+    """Whether an operation, a batch or an adoption is not final."""
+    waiting = operation.get("status") in ("pending", "requested", "filling")
+    return waiting or operation.get("state") in ("pending", "running")
 
 
 def follow(

@@ -12,7 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from service.addresses import ZERO, checksum
 from service.chain.node import NodeRefused, NodeUnavailable
 from service.chain.reader import Call
+from service.chain.reasons import NOT_NOW
 from service.db import ReadConnection, new_id
+from service.errors import Problem
 from service.mirror import adoptions
 from service.mirror import queries as mirror
 from service.mirror.adoptions import Adoption, AdoptionRow
@@ -73,9 +75,21 @@ async def adopt(ledger: Ledger, request: Request, order: AdoptionOrder) -> tuple
         NoCode, NotAToken: as their names say.
         NodeAway: the node does not answer, so nobody can tell.
     """
+    try:
+        await _request(ledger, request, order)
+    except Problem:
+        # The same request may have come before, and the refusal may be its effect.
+        if first := await _first(ledger, request):
+            return first
+        raise
     found = await _first(ledger, request)
-    if found is not None:
-        return found
+    assert found is not None, "the key was spent a moment ago"
+    return found
+
+
+async def _request(ledger: Ledger, request: Request, order: AdoptionOrder) -> None:
+    if await request.first_id(ledger.db) is not None:
+        return
     issuer_id, chain_id = request.caller.issuer_id, ledger.chain.chain_id
     async with ledger.db.read() as connection:
         label = await mirror.label(connection, chain_id=chain_id, at_block=None)
@@ -85,9 +99,6 @@ async def adopt(ledger: Ledger, request: Request, order: AdoptionOrder) -> tuple
     said = await _asked(ledger, order)
     async with ledger.db.transaction() as session:
         await _store(session, ledger, request, order, said, former)
-    found = await _first(ledger, request)
-    assert found is not None, "the key was spent a moment ago"
-    return found
 
 
 async def adoption(connection: ReadConnection, *, issuer_id: UUID, id: UUID) -> tuple[Adoption, UUID]:
@@ -145,6 +156,8 @@ async def _asked(ledger: Ledger, order: AdoptionOrder) -> Found:
         raise NodeAway("the node must say what the contract is: ask again later") from error
     if not code:
         raise NoCode(f"there is no code at {checksum(order.address)} on chain {ledger.chain.chain_id}: check both")
+    if any(isinstance(answer, NodeRefused) and answer.reason in NOT_NOW for answer in answers):
+        raise NodeAway("the node must say what the contract is, and refuses now: ask again later")
     said = _read([b"" if isinstance(answer, NodeRefused) else answer for answer in answers])
     if said.kind is None:
         raise NotAToken("it answers neither as ERC-20 (totalSupply, balanceOf) nor as ERC-721 (by ERC-165)")

@@ -53,7 +53,7 @@ class MarkView(BaseModel):
         "was exchanged without an event.",
     )
     block: int = Field(examples=[42])
-    detail: str
+    detail: str = Field(examples=[f"{ALICE}: its transfers say 543, the contract 541"])
 
 
 class TokenView(BaseModel):

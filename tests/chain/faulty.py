@@ -100,7 +100,6 @@ def _refusal(call: Any, code: int, message: str) -> dict[str, Any]:
 def _changed(fault: Fault, call: Any, answer: Any) -> Any:
     method, result = call["method"], answer.get("result")
     look = method in ("eth_chainId", "eth_getBlockByNumber")
-    block = method == "eth_getBlockByNumber" and result is not None
     receipt = method == "eth_getTransactionReceipt" and result is not None
     match fault:
         case "refusal after":

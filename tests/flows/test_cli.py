@@ -331,6 +331,45 @@ async def test_a_sample_and_its_history_are_verified_and_digests_are_printed(wor
     assert [each["block"] for each in json.loads(ended.told)["differences"]] == [before["block"]]
 
 
+async def test_reindex_makes_right_what_was_tampered_with_and_says_so(world: World, shell: Terminal) -> None:
+    settings = environment(world.settings)
+    token_id, holder = await world.token(), await world.account()
+    contract = (await world.operation((await world.mint(token_id, holder, 1_050)).json()["id"]))["contract"]
+    await world.finish()
+    assert "say --yes" in sentence(shell.run(settings, "reindex"))
+    nobody = str(uuid.uuid4())
+    assert nobody in sentence(shell.run(settings, "reindex", "--yes", "--token", nobody))
+    assert "no contract" in sentence(shell.run(settings, "reindex", "--yes", "--token", holder))
+    async with world.db.transaction() as session:
+        await session.execute(text("UPDATE mirror.holdings SET amount = 1051 WHERE amount = 1050"))
+    (told,) = json.loads(answer(shell.run(settings, "reindex", "--yes", "--json", "--token", token_id)))["contracts"]
+    assert (told["contract"], told["differed"]) == (contract, ["holdings"])
+    assert told["digest_before"] == told["digest_after"]
+    assert await world.holding(token_id, holder) == 1_050
+    assert "of 0 the mirror had other rows" in answer(shell.run(settings, "reindex", "--yes"))
+
+
+async def test_reindex_needs_the_login_that_owns_the_tables(world: World, shell: Terminal) -> None:
+    await world.token()
+    name = f"reader_{uuid.uuid4().hex}"
+    async with world.db.transaction() as session:
+        await session.execute(text(f"CREATE ROLE {name} LOGIN IN ROLE muniment_indexer"))
+    try:
+        settings = environment(world.settings)
+        url = settings["MUNIMENT_DATABASE_URL"]
+        told = sentence(shell.run({**settings, "MUNIMENT_DATABASE_URL": _as(url, name)}, "reindex", "--yes"))
+        assert "may not delete" in told
+        assert "muniment migrate" in told
+    finally:
+        async with world.db.transaction() as session:
+            await session.execute(text(f"DROP ROLE {name}"))
+
+
+def _as(url: str, user: str) -> str:
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{user}@{rest.rpartition('@')[2]}"
+
+
 async def test_verify_judges_nothing_by_another_chain_or_without_a_node(
     world: World, shell: Terminal, other_chain_url: str
 ) -> None:

@@ -30,6 +30,7 @@ from service.remote import wire
 from service.remote.calls import UNTOLD, Call, read_calls, words
 from service.remote.wire import Deployment
 from tests.flows.liars import Said, listing, server
+from tests.tokens.others import odd_code
 
 NOBODY = "http://127.0.0.1:1"
 SOMEONE = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
@@ -304,6 +305,20 @@ def test_an_operation_that_fails_says_why_and_exits_1(
     assert told.code == 1
     assert re.search(r"^status +failed$", told.out, re.MULTILINE)
     assert "ERC20InsufficientBalance" in told.err
+
+
+def test_a_contract_of_others_is_adopted_and_read_by_the_processes_that_run(muniment: Muniment, stack: Stack) -> None:
+    assert stack.anvil is not None
+    chain = Web3(Web3.HTTPProvider(stack.anvil.url))
+    maker = list(chain.eth.accounts)[9]
+    sent = chain.eth.send_transaction({"from": maker, "data": odd_code("PlainERC20"), "gas": 3_000_000})
+    address = chain.eth.wait_for_transaction_receipt(sent)["contractAddress"]
+    told = muniment("adopt_token", f"address={address}", "--json")
+    assert (told.json["status"], told.json["blocks"]) == ("live", told.json["blocks_total"])
+    held = muniment("read_holder", f"token_id={told.json['token_id']}", f"account={maker}", "--json").json
+    assert held["amount"] == str(10**18)
+    again = muniment("adopt_token", f"address={address}", "--json")
+    assert json.loads(again.out)["type"] == "/problems/already-adopted"
 
 
 # Refusals

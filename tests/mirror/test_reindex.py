@@ -10,10 +10,12 @@ from sqlalchemy import text
 from service.chain.reader import Chain
 from service.db import Database
 from service.mirror.reindexing import Rebuilt, Reindex, targets
+from tests.mirror.test_adopting import adopt, want
 from tests.mirror.test_backfill import everything, lively
 from tests.mirror.test_restart import Killed, Mortal
 from tests.mirror.test_undo import busy
 from tests.mirror.world import CHAIN_ID, Ledger, Mirror
+from tests.tokens.others import odd_code
 
 
 async def reindexed(
@@ -42,8 +44,9 @@ async def test_a_sound_mirror_stays_as_it_is_with_its_orphaned_rows_and_showings
     mirror: Mirror, ledger: Ledger, db: Database
 ) -> None:
     lively(ledger)
+    ledger.mint(ledger.tokens[-1], ledger.accounts[4], 5)
     await mirror.converge()
-    ledger.reorg(3)
+    ledger.reorg(2)
     ledger.mine(2)
     await mirror.converge()
     before = await everything(mirror)
@@ -89,7 +92,9 @@ async def test_whatever_was_altered_is_made_right_and_told(mirror: Mirror, ledge
 async def test_readers_see_the_old_rows_or_the_new_ones_and_blocks_come_meanwhile(
     mirror: Mirror, ledger: Ledger, db: Database
 ) -> None:
-    token = busy(ledger, blocks=8)
+    busy(ledger, blocks=8)
+    token = ledger.deploy()
+    ledger.mint(token, ledger.accounts[2], 10)
     ledger.mine(2)
     await mirror.converge()
     await alter(db, "UPDATE mirror.holdings SET amount = amount + 1 WHERE amount > 0")
@@ -147,4 +152,19 @@ async def test_no_process_may_do_it(mirror: Mirror, ledger: Ledger) -> None:
     before = await everything(mirror)
     with pytest.raises(Exception, match="permission denied"):
         await reindexed(mirror, mirror.db)
+    assert await everything(mirror) == before
+
+
+async def test_an_adopted_contract_is_made_anew_like_any_other(mirror: Mirror, ledger: Ledger, db: Database) -> None:
+    busy(ledger, blocks=3)
+    token = ledger._create(odd_code("PlainERC20"), ledger.accounts[0])
+    ledger.transfer(token, ledger.accounts[0], ledger.accounts[1], 100)
+    ledger.mine(2)
+    await mirror.converge()
+    await want(db, token)
+    assert (await adopt(mirror))[0] == "live"
+    before = await everything(mirror)
+    await alter(db, "UPDATE mirror.holdings SET amount = amount + 1")
+    found = {each.address: each for each in await reindexed(mirror, db)}
+    assert found[token].differed == ("holdings",)
     assert await everything(mirror) == before

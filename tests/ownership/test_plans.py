@@ -64,7 +64,7 @@ WHOLE: dict[str, tuple[LiteralString, set[str]]] = {
         ownership.CONCENTRATION.format(ownership.HELD_THEN),
         {"holdings_open_key", "holdings_pkey"},
     ),
-    "period changes": (ownership.PERIOD_CHANGES, set()),  # by either index: it takes most rows
+    "period changes": (ownership.PERIOD_CHANGES, set()),  # most rows of the table are this contract's
 }
 """Questions that no page can answer."""
 
@@ -76,4 +76,4 @@ def test_questions_of_ownership_use_their_indexes(filled: psycopg.Connection[Any
         used = {node["Index Name"] for node in found if "Index Name" in node}
         assert indexes <= used, f"{name} uses {used}"
         scanned = {node["Relation Name"] for node in found if node["Node Type"] == "Seq Scan"}
-        assert scanned <= {"contracts"}, f"{name} reads all of {scanned}"
+        assert scanned <= {"contracts", *(() if indexes else ("holdings",))}, f"{name} reads all of {scanned}"

@@ -11,10 +11,11 @@ from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
 from scripts import compile as compiling
+from scripts.stack import CHAIN_ID
 from service.addresses import checksum
 from service.mirror.adopting import Adopter
 from tests.rpc import rpc
-from tests.world import CHAIN_ID, World
+from tests.world import World
 
 SOURCES = Path(__file__).parent.parent / "contracts"
 GAS = hex(8_000_000)

@@ -1,5 +1,6 @@
 """A contract that was there before us is adopted: all of its history, and then every block, as of our own tokens."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -65,6 +66,10 @@ async def test_an_erc20_is_served_like_our_own_from_its_first_block_on(shared: W
     transfers = (await shared.get(f"/v1/tokens/{token_id}/transfers")).json()["data"]
     assert [row["amount"] for row in transfers] == ["5", "15", "40", str(10**18)]
     problem(await shared.mint(token_id, one, 5), "wrong-token-kind")
+    path = f"/v1/tokens/{token_id}/preview"
+    for amount, allowed in (("10", True), ("11", False)):
+        verdict = (await shared.post(path, {"from": two, "to": one, "amount": amount})).json()
+        assert verdict["allowed"] is allowed
 
 
 async def test_an_erc721_is_served_with_who_holds_each(shared: World, others: Others) -> None:
@@ -115,8 +120,9 @@ async def test_the_same_request_is_one_adoption_and_another_of_the_same_contract
     address = others.odd()
     await shared.index()
     body = {"address": address}
-    first = await shared.post("/v1/tokens/adopt", body, idempotency_key="adopt-once")
-    again = await shared.post("/v1/tokens/adopt", body, idempotency_key="adopt-once")
+    first, again = await asyncio.gather(
+        *(shared.post("/v1/tokens/adopt", body, idempotency_key="adopt-once") for _ in range(2))
+    )
     assert (first.status_code, first.json()["id"]) == (202, again.json()["id"])
     told = problem(await shared.post("/v1/tokens/adopt", body), "already-adopted")
     assert (told["adoption_id"], told["token_id"]) == (first.json()["id"], first.json()["token_id"])

@@ -116,6 +116,7 @@ async def test_a_label_tells_the_block_its_hash_finality_and_lag(history: Histor
             "orphaned": False,
             "lag": 0,
             "shown_at": None,
+            "marks": [],
         }
         for path in history.paths:
             parameters: dict[str, Any] = {} if number is None else {"at_block": number}
