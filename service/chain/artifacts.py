@@ -65,6 +65,12 @@ def load(name: str) -> Artifact:
     )
 
 
+def is_code_of_ours(code: bytes) -> bool:
+    """Whether deployed code is what one of our contracts compiles to, whatever its immutables are."""
+    each_of_ours = map(load, names())
+    return any(masked_code_hash(code, artifact) == artifact.runtime_code_hash for artifact in each_of_ours)
+
+
 def masked_code_hash(code: bytes, artifact: Artifact) -> bytes:
     """Hash deployed code with its immutables as zeros: equal to `runtime_code_hash` when it is the artifact's.
 

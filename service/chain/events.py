@@ -127,12 +127,21 @@ _PROXY = (
 )
 """What a proxy announces. None of our contracts is one, but one of others may be. Source: ERC-1967."""
 
+_BATCH = (
+    event_entry(
+        "ConsecutiveTransfer",
+        *("uint256 indexed fromTokenId", "uint256 toTokenId"),
+        *("address indexed fromAddress", "address indexed toAddress"),
+    ),
+)
+"""Deeds that are told of together, and without a transfer of each. Source: ERC-2309."""
+
 
 @cache
 def known() -> EventTable:
     """The events of every contract that is shipped, of those that they make, and of proxies."""
     shipped = (entry for name in artifacts.names() for entry in artifacts.load(name).abi)
-    return EventTable([*shipped, *_TIMELOCK, *_PROXY])
+    return EventTable([*shipped, *_TIMELOCK, *_PROXY, *_BATCH])
 
 
 def decode_event(log: Log) -> Event | None:

@@ -10,6 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from uuid import UUID
 
+from sqlalchemy import text
+
 from service.addresses import checksum
 from service.chain.node import NodeLied, NodeRefused, NodeUnavailable
 from service.chain.reader import Block, Chain
@@ -220,7 +222,6 @@ class Adopter:
             self._chain_id, [wanted.address], first=span.since, last=span.last, purpose=_purpose(wanted.id)
         )
         async with self._db.transaction() as session:
-            await lease.hold(session)
             if afresh:
                 await withdraw(session, chain_id=self._chain_id, address=wanted.address)
             await register(session, self._chain_id, {wanted.address})
@@ -235,6 +236,8 @@ class Adopter:
                 work=work,
                 detail=None,
             )
+            # Last, since it locks the row that the follow gear's steps renew, and a withdrawal may take long.
+            await lease.hold(session)
 
     async def _fill(self, lease: Lease, wanted: Wanted, span: Span) -> None:
         left = 1
@@ -268,11 +271,18 @@ class Adopter:
                 "that has its history",
             )
         silent = await announced(self._db, self._chain, contract=contract, block=span.last)
-        return tuple(each for each in (_mark(finding), silent) if each is not None)
+        # A balance of an ERC-20 that came earlier is missing in the supply; deeds that came earlier are in nothing.
+        late = None if span.proven or wanted.kind == "erc20" else _unproven(span)
+        return tuple(each for each in (_mark(finding), silent, late) if each is not None)
 
 
 def _purpose(id: UUID) -> str:
     return f"adoption:{id}"
+
+
+def _unproven(span: Span) -> Mark:
+    detail = f"nobody proved that its history begins with block {span.first}: deeds that are older are not here"
+    return Mark("history-unproven", span.first, detail)
 
 
 def _mark(finding: Finding | None) -> Mark | None:
@@ -302,6 +312,14 @@ async def first_block(chain: Chain, address: bytes, *, final: int) -> int | None
     return with_
 
 
+# They count as shown since the block above them: the newest block that was shown at a moment is a newer one.
+_SHOWN_SINCE = text("""
+UPDATE mirror.blocks SET shown_at = (
+    SELECT shown_at FROM mirror.blocks WHERE chain_id = :chain_id AND canonical AND number = :oldest)
+WHERE chain_id = :chain_id AND canonical AND number >= :first AND number < :oldest
+""")
+
+
 async def extend_below(db: Database, chain: Chain, lease: Lease, *, chain_id: int, first: int) -> None:
     """Mirror the blocks from `first` up to the mirror's first one, newest first: labels of what is older need them.
 
@@ -318,6 +336,7 @@ async def extend_below(db: Database, chain: Chain, lease: Lease, *, chain_id: in
         async with db.transaction() as session:
             await lease.hold(session)
             await write_blocks(session, chain_id, blocks)
+            await session.execute(_SHOWN_SINCE, {"chain_id": chain_id, "oldest": oldest, "first": blocks[0].number})
         oldest, parent = blocks[0].number, blocks[0].parent_hash
 
 

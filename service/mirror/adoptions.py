@@ -23,6 +23,7 @@ KINDS = ("erc20", "erc721")
 
 
 IMPOSSIBLE = "transfers-do-not-add-up"
+REORGANISED = "reorganised"
 """Why a contract is refused whose transfers no mirror can hold."""
 
 
@@ -171,13 +172,21 @@ _OPEN = "WHERE chain_id = :chain_id AND address = :address AND ended_at IS NULL"
 _EXPEL = text("""
 WITH gone AS (
     UPDATE mirror.deployments SET canonical = false FROM mirror.contracts
-    WHERE contract_id = id AND canonical AND chain_id = :chain_id AND address = :address AND operator = :nobody
+    WHERE contract_id = id AND canonical AND chain_id = :chain_id AND address = :address
     RETURNING address, chain_id
 ), told AS (
     UPDATE adoptions SET status = 'refused', reason = :reason, detail = :detail, ended_at = clock_timestamp()
     FROM gone WHERE adoptions.address = gone.address AND adoptions.chain_id = gone.chain_id AND status <> 'refused'
 )
 SELECT FROM gone
+""")
+
+_END_UNDONE = text("""
+UPDATE adoptions SET status = 'refused', reason = :reason, ended_at = clock_timestamp(),
+    detail = 'the chain left its first block: adopt it again'
+FROM mirror.deployments JOIN mirror.contracts ON contracts.id = contract_id
+WHERE deployments.block_hash = ANY(:hashes) AND operator = :nobody
+    AND adoptions.chain_id = contracts.chain_id AND adoptions.address = contracts.address AND status = 'live'
 """)
 
 _MARK = text("""
@@ -241,7 +250,12 @@ async def mark(session: AsyncSession, *, chain_id: int, address: bytes, found: M
     await session.execute(_MARK, {**given, "block": found.block, "detail": found.detail})
 
 
+async def end_undone(session: AsyncSession, *, hashes: list[bytes]) -> None:
+    """End adoptions whose contracts began in blocks that were just undone: nothing else would bring them back."""
+    await session.execute(_END_UNDONE, {"hashes": hashes, "nobody": ZERO, "reason": REORGANISED})
+
+
 async def expel(session: AsyncSession, *, chain_id: int, address: bytes, reason: str, detail: str) -> bool:
-    """Follow an adopted contract no longer; False where it is none. What it did stays, and is not shown."""
-    given = {"chain_id": chain_id, "address": address, "nobody": ZERO, "reason": reason, "detail": detail}
+    """Follow a contract no longer; False where it isn't followed. What it did stays, and is not shown."""
+    given = {"chain_id": chain_id, "address": address, "reason": reason, "detail": detail}
     return (await session.execute(_EXPEL, given)).first() is not None

@@ -66,6 +66,14 @@ class Happened:
             *(log.address for log, _ in self.others),
         }
 
+    def without(self, contract: bytes) -> "Happened":
+        """The same but for all that happened to one contract."""
+        return Happened(
+            [each for each in self.deployments if each.contract != contract],
+            self.transfers.without(contract),
+            [(log, event) for log, event in self.others if log.address != contract],
+        )
+
     def digested(self) -> tuple[digests.Columns, ...]:
         """What the digests cover of it."""
         moved, logs = self.transfers, [log for log, _ in self.others]

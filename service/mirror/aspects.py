@@ -133,16 +133,24 @@ def _lots(_: State, arguments: Arguments) -> State:
     return {"lots": lots} if lots else None
 
 
+CALLS_MAX = 1_024
+CALLDATA_MAX = 2 + 2 * 131_072
+"""Characters of hex. No transaction is longer than 128 KiB, so no real batch is; a stranger's would grow for ever."""
+
+
 def _call_scheduled(former: State, arguments: Arguments) -> State:
     """A batch announces its calls one by one under the same id, which may be used again after it was cancelled."""
     standing = former if former is not None and former["status"] == "scheduled" else {}
     call = {name: arguments[name] for name in ("target", "value", "data")}
+    calls = standing.get("calls", {})
+    if len(calls) >= CALLS_MAX or sum(len(each["data"]) for each in (call, *calls.values())) > CALLDATA_MAX:
+        return {**standing, "status": "scheduled", "cut": True}
     return {
         **standing,
         "status": "scheduled",
         "predecessor": arguments["predecessor"],
         "delay_s": int(arguments["delay"]),
-        "calls": {**standing.get("calls", {}), arguments["index"]: call},
+        "calls": {**calls, arguments["index"]: call},
     }
 
 

@@ -11,10 +11,13 @@ from hashlib import sha256
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from service.addresses import checksum
+from service.chain import artifacts
 from service.chain.node import NodeLied
 from service.chain.reader import Chain
 from service.db import Database, ReadConnection
-from service.mirror import staging, standing
+from service.mirror import adoptions, staging, standing
+from service.mirror.derive import ANY_SIZE
 from service.mirror.filling import Filling, Progress, Tell
 from service.mirror.projections import ImpossibleAmount
 from service.mirror.staging import Work
@@ -70,7 +73,7 @@ class Backfill:
         Raises:
             NodeUnavailable, NodeRefused: the node gave no usable answer; what was staged before stays.
             LeaseLost: another indexer took over.
-            ImpossibleAmount: the chain's events add up to a negative amount, in a first sync.
+            ImpossibleAmount: the events of a contract of ours add up to a negative amount, in a first sync.
         """
         if self._epoch != lease.epoch:
             await self.aclose()
@@ -94,19 +97,32 @@ class Backfill:
             waiting = Waiting(Halt.NODE_LIED, str(lie))
             await standing.wait(self._db, lease, waiting, chain_id=self._chain_id, before=place, told=self._told)
             raise
-        except ImpossibleAmount:
+        except ImpossibleAmount as impossible:
             bare = self._filling is not None and self._filling.work.late
             await self.aclose()
             if bare:
-                raise
+                await self._leave(lease, impossible)
+                return 1
             self._looked_s = time.monotonic()
-            return 0  # the other gear finds whose they are, and leaves a contract that is none of ours
+            return 0  # the other gear leaves a contract that is none of ours
         except BaseException:
             await self.aclose()
             raise
         if ended:
             await self.aclose()
         return max(done, 1)
+
+    async def _leave(self, lease: Lease, impossible: ImpossibleAmount) -> None:
+        """Go on without a contract whose transfers no mirror can hold, where its code is none of ours."""
+        liar = impossible.contract
+        if liar is None or artifacts.is_code_of_ours(await self._chain.code(liar)):
+            raise impossible
+        async with self._db.transaction() as session:
+            await session.execute(text(ANY_SIZE))
+            await staging.forget(session, liar, chain_id=self._chain_id)
+            await lease.hold(session)
+        # Read anew after what is staged, since what was read ahead still follows it.
+        logger().error("contract_expelled", detail=checksum(liar), reason=adoptions.IMPOSSIBLE)
 
     async def aclose(self) -> None:
         """Stop reading ahead."""

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from service.chain.reader import Block, Chain, Head
 from service.db import Database
-from service.mirror import reorganisations, standing
+from service.mirror import adoptions, reorganisations, standing
 from service.mirror.apply import undo
 from service.mirror.standing import Halt, Place, Waiting
 from service.telemetry import logger
@@ -134,6 +134,7 @@ async def undo_to(db: Database, lease: Lease, place: Place, head: Head, *, chain
         await lease.hold(session)
         for number, block_hash in blocks:
             await undo(session, number=number, block_hash=block_hash)
+        await adoptions.end_undone(session, hashes=[block_hash for _, block_hash in blocks])
         lowest = blocks[-1][0]
         below_final = lowest <= place.final_number
         await reorganisations.note_undone(

@@ -7,9 +7,7 @@ had open before is looked up once for each key that is touched, through the inde
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from psycopg import errors
 from sqlalchemy import RowMapping, text
-from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.amounts import AMOUNT_MAX
@@ -108,6 +106,11 @@ INSERT INTO mirror.{1} ({0}, {2}, from_block, to_block, block_hash, canonical)
 SELECT {0}, state, from_block, to_block, hash, true FROM pg_temp.ranges JOIN staging.blocks ON number = from_block {3}
 """
 
+_IMPOSSIBLE = text("""
+SELECT address, from_block, state FROM pg_temp.ranges JOIN mirror.contracts ON id = contract_id
+WHERE state < 0 OR state > CAST(:most AS numeric) LIMIT 1
+""")
+
 _OTHERS = """
 SELECT number, hash, log_index, contract_id, address, transaction_hash, first_topic, name, signature, arguments
 FROM staging.events JOIN staging.blocks ON number = block_number JOIN mirror.contracts ON id = contract_id
@@ -160,19 +163,14 @@ async def derive(session: AsyncSession, *, chain_id: int, bare: bool) -> None:
         bare: the served tables lost their primary keys for a first sync, and hold nothing that was undone.
 
     Raises:
-        ImpossibleAmount: the events add up to an amount that no contract can hold.
+        ImpossibleAmount: the events of a contract, which it names, add up to an amount that none can hold.
     """
     for setting in _SETTINGS:
         await session.execute(text(setting))
     again = "" if bare else "ON CONFLICT (block_hash, log_index) DO UPDATE SET canonical = true"
     await session.execute(text(_TRANSFERS + again))
-    try:
-        for each in _RANGED:
-            await _write_ranges(session, each, bare=bare)
-    except (IntegrityError, DataError) as error:
-        if isinstance(error.orig, errors.CheckViolation | errors.NumericValueOutOfRange):
-            raise ImpossibleAmount("a block closes with an amount that no contract can hold") from None
-        raise
+    for each in _RANGED:
+        await _write_ranges(session, each, bare=bare)
     async for step, others in _others(session, chain_id):
         await write_others(step, others)
 
@@ -187,10 +185,11 @@ async def show(session: AsyncSession, *, chain_id: int, head: Head) -> None:
 
 async def _write_ranges(session: AsyncSession, each: _Ranged, *, bare: bool) -> None:
     await session.execute(text("CREATE TEMP TABLE ranges ON COMMIT DROP AS " + each.query))
-    if each.table == "supplies":
-        beyond = text("SELECT FROM pg_temp.ranges WHERE state > CAST(:most AS numeric) LIMIT 1")
-        if (await session.execute(beyond, {"most": AMOUNT_MAX})).first() is not None:
-            raise ImpossibleAmount(f"a supply is beyond {AMOUNT_MAX}")
+    if each.state == "amount":
+        impossible = (await session.execute(_IMPOSSIBLE, {"most": AMOUNT_MAX})).first()
+        if impossible is not None:
+            contract, block_number, amount = impossible
+            raise ImpossibleAmount(f"block {block_number} closes with {amount}", contract)
     # The planner knows nothing of a table this young; whatever it thinks, a key's open row is one look into an index.
     await session.execute(text("SET LOCAL enable_hashjoin = off"))
     await session.execute(text("SET LOCAL enable_mergejoin = off"))

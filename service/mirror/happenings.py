@@ -33,8 +33,9 @@ async def happened_in(
     asking = _Asking(chain, blocks, width, receipts_share)
     try:
         logs = await asking.logs([factory, *sorted(followed - {factory})])
-        deployments = projections.decode_deployments(logs, factory=factory)
-        fresh = {each.contract for each in deployments} - followed - {factory}
+        announced = projections.decode_deployments(logs, factory=factory)
+        deployments = projections.first_deployments(announced, known=followed)
+        fresh = {each.contract for each in deployments} - {factory}
         # A contract acts from its first block on, which is one of these.
         of_fresh = await asking.logs(sorted(fresh))
         timelocks = projections.decode_timelocks(of_fresh, deployments, known={factory, *followed, *fresh})

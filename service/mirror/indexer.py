@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from service.addresses import checksum
+from service.chain import artifacts
 from service.chain.node import NodeLied
 from service.chain.reader import Block, Chain, Head
 from service.db import Database
@@ -94,13 +95,7 @@ async def converge(
     except Waiting as found:
         waiting = found
     else:
-        try:
-            await _apply(db, lease, chain_id=chain_id, head=head, blocks=new, happened=happened)
-        except ImpossibleAmount as impossible:
-            if not await _expel(db, lease, impossible, chain_id=chain_id):
-                raise
-            return 1
-        return len(new)
+        return await _apply_possible(db, chain, lease, chain_id=chain_id, head=head, blocks=new, happened=happened)
     await standing.wait(db, lease, waiting, chain_id=chain_id, before=place, told=gear.told)
     return 0
 
@@ -144,6 +139,32 @@ async def _followed(db: Database, chain_id: int) -> frozenset[bytes]:
     return frozenset(address for (address,) in rows)
 
 
+async def _apply_possible(
+    db: Database, chain: Chain, lease: Lease, *, chain_id: int, head: Head, blocks: Sequence[Block], happened: Happened
+) -> int:
+    """Apply blocks, but for contracts of this very step that log what none can hold and have none of our code.
+
+    Returns:
+        Blocks applied, or 1 for a contract that was followed before and is followed no longer.
+    """
+    while True:
+        try:
+            await _apply(db, lease, chain_id=chain_id, head=head, blocks=blocks, happened=happened)
+        except ImpossibleAmount as impossible:
+            liar = impossible.contract
+            # Ours says nothing impossible, so a log is missing; whoever may deploy can have anything else deployed.
+            if liar is None or artifacts.is_code_of_ours(await chain.code(liar)):
+                raise
+            if await _expel(db, lease, liar, str(impossible), chain_id=chain_id):
+                return 1
+            if all(each.contract != liar for each in happened.deployments):
+                raise
+            logger().error("contract_expelled", detail=checksum(liar), reason=adoptions.IMPOSSIBLE)
+            happened = happened.without(liar)
+        else:
+            return len(blocks)
+
+
 async def _apply(
     db: Database, lease: Lease, *, chain_id: int, head: Head, blocks: Sequence[Block], happened: Happened
 ) -> None:
@@ -164,18 +185,16 @@ async def _apply(
     )
 
 
-async def _expel(db: Database, lease: Lease, impossible: ImpossibleAmount, *, chain_id: int) -> bool:
-    """Leave a contract of others whose transfers no mirror can hold, rather than stand still for all."""
-    if impossible.contract is None:
-        return False
-    detail = f"{impossible}: its transfers say more than its holders had"
+async def _expel(db: Database, lease: Lease, liar: bytes, said: str, *, chain_id: int) -> bool:
+    """Leave a contract whose transfers no mirror can hold, rather than stand still for all; False where it is new."""
+    detail = f"{said}: its transfers say more than its holders had"
     async with db.transaction() as session:
         await lease.hold(session)
         expelled = await adoptions.expel(
-            session, chain_id=chain_id, address=impossible.contract, reason=adoptions.IMPOSSIBLE, detail=detail
+            session, chain_id=chain_id, address=liar, reason=adoptions.IMPOSSIBLE, detail=detail
         )
     if expelled:
-        logger().error("adoption_ended", detail=checksum(impossible.contract), reason=adoptions.IMPOSSIBLE)
+        logger().error("contract_expelled", detail=checksum(liar), reason=adoptions.IMPOSSIBLE)
     return expelled
 
 

@@ -34,6 +34,11 @@ FEE, REBASING, UNKNOWN = "fee-on-transfer", "rebasing", "unknown"
 _NO_ANSWER = frozenset((Reason.REVERTED, Reason.HALTED, Reason.OUT_OF_GAS, Reason.HISTORY_GONE, Reason.BLOCK_UNKNOWN))
 
 # The newest accounts: what a contract keeps from transfers, it may have begun to keep late.
+_BATCHES = """
+SELECT FROM mirror.events
+WHERE contract_id = %(contract_id)s AND canonical AND name = 'ConsecutiveTransfer' AND block_number <= %(block)s LIMIT 1
+"""
+
 _ACCOUNTS = """
 SELECT recent.account, held.amount
 FROM (SELECT account FROM (
@@ -126,6 +131,8 @@ async def judge(db: Database, chain: Chain, *, contract: Contract, block: int) -
         NodeUnavailable, NodeRefused: the node does not answer now.
     """
     case = _Case(db, chain, contract, block)
+    if await case.rows(_BATCHES):
+        return case.finding(UNKNOWN, None, "no transfer of each", "ConsecutiveTransfer")
     if await case.rows("SELECT FROM mirror.titles WHERE contract_id = %(contract_id)s LIMIT 1"):
         return await _judge_titles(case)
     held = await case.rows(_ACCOUNTS, zero=bytes(20), rows_max=100 * ACCOUNTS_MAX, count_max=ACCOUNTS_MAX)

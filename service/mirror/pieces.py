@@ -173,7 +173,8 @@ class Pieces:
         deployments: list[Deployment] = []
         if scope.factory is not None:
             places = [place for place, address in enumerate(logs.addresses) if address == scope.factory]
-            deployments = projections.decode_deployments(logs.logs(places), factory=scope.factory)
+            announced = projections.decode_deployments(logs.logs(places), factory=scope.factory)
+            deployments = projections.first_deployments(announced, known=scope.followed)
         for each in deployments:
             scope.followed.setdefault(each.contract, each.block_number)
         fresh = self._asked() - asked

@@ -5,9 +5,12 @@ Amounts are base units; a deed is an amount of 1. A key names whose state it is:
 """
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import compress
 from typing import Generic, TypeVar
+
+from eth_utils.crypto import keccak
 
 from service.addresses import ZERO
 from service.amounts import AMOUNT_MAX
@@ -67,6 +70,11 @@ class Transfers:
         """Whether any of them moved a deed."""
         return any(deed_id is not None for deed_id in self.deed_ids)
 
+    def without(self, contract: bytes) -> "Transfers":
+        """The same but for those of one contract."""
+        kept = [each != contract for each in self.contracts]
+        return Transfers(**{each.name: list(compress(getattr(self, each.name), kept)) for each in fields(self)})
+
     def moves(self) -> Iterator[tuple[bytes, int, bytes, bytes, int]]:
         """Contract, block number, sender, recipient and amount of each."""
         return zip(self.contracts, self.block_numbers, self.senders, self.recipients, self.amounts, strict=True)
@@ -105,6 +113,22 @@ def decode_deployments(logs: Iterable[Log], *, factory: bytes) -> list[Deploymen
     ]
 
 
+def first_deployments(found: Iterable[Deployment], *, known: Collection[bytes]) -> list[Deployment]:
+    """The first deployment of each contract.
+
+    A contract that destroyed itself may be deployed again at its address (EIP-1014): it is one contract all the same,
+    followed since its first block.
+
+    Args:
+        known: contracts that are followed already.
+    """
+    first: dict[bytes, Deployment] = {}
+    for each in found:
+        if each.contract not in known:
+            first.setdefault(each.contract, each)
+    return list(first.values())
+
+
 def _kind(name: bytes) -> str:
     text = name.strip(b"\0").decode("latin-1")
     return text if text.isascii() and text.isprintable() and text else UNKNOWN_KIND
@@ -113,8 +137,9 @@ def _kind(name: bytes) -> str:
 def decode_timelocks(logs: Iterable[Log], deployments: Iterable[Deployment], *, known: set[bytes]) -> list[Deployment]:
     """The timelocks that governors made in their constructors.
 
-    Only a governor's own deployment is believed: a later vote may name any address, another issuer's token or a
-    stranger's contract, as its timelock, and would so decide what the mirror follows.
+    Only what a governor made itself is believed: it may name any address, another issuer's token or a stranger's
+    contract, as its timelock, and would so decide what the mirror follows. The nonce of a contract begins at 1
+    (EIP-161), so the address of the first one it makes is known.
 
     Args:
         known: contracts that are followed anyway.
@@ -127,10 +152,15 @@ def decode_timelocks(logs: Iterable[Log], deployments: Iterable[Deployment], *, 
         if governor is None or event is None or event.signature != TIMELOCK_CHANGE:
             continue
         timelock = bytes.fromhex(event.arguments["newTimelock"][2:])
-        if timelock not in known and timelock != ZERO:
+        if timelock not in known and timelock == first_made_by(log.address):
             made = replace(governor, contract=timelock, salt=bytes(32), operator=log.address, kind=TIMELOCK)
             found.setdefault(timelock, made)
     return list(found.values())
+
+
+def first_made_by(contract: bytes) -> bytes:
+    """The address of the first contract that a contract creates by CREATE: the hash of RLP of itself and nonce 1."""
+    return keccak(b"\xd6\x94" + contract + b"\x01")[12:]
 
 
 def decode_transfers(logs: Iterable[Log], *, followed: frozenset[bytes]) -> Transfers:

@@ -115,6 +115,14 @@ async def stage(session: AsyncSession, work: Work, pieces: Sequence[Rows]) -> No
     )
 
 
+async def forget(session: AsyncSession, contract: bytes, *, chain_id: int) -> None:
+    """Throw away all that is staged of a contract, which is so followed no longer unless it was shown before."""
+    query = text("SELECT id FROM mirror.contracts WHERE chain_id = :chain_id AND address = :address")
+    contract_id = await session.scalar(query, {"chain_id": chain_id, "address": contract})
+    for table in (*_BULK, "deployments"):
+        await session.execute(text(f"DELETE FROM staging.{table} WHERE contract_id = :id"), {"id": contract_id})
+
+
 async def publish(session: AsyncSession, work: Work, *, shown: bool) -> None:
     """Count what was staged as served, and make room; headers and deployments wait on where they are not shown yet."""
     await _truncate(session, (*_BULK, *(_SHOWN_LAST if shown else ()), "marks"))

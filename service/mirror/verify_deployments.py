@@ -37,9 +37,9 @@ _TIMELOCK_CHANGE = keccak(text=projections.TIMELOCK_CHANGE)
 
 async def deployed(chain: Chain, *, factory: bytes, first: int, last: int) -> list[Deployment]:
     """All that the factory deployed in blocks `first` to `last`, and the timelocks that governors made then."""
-    found = projections.decode_deployments(
-        await every_log(chain, Question(first, last, [factory], [contracts.DEPLOYED])), factory=factory
-    )
+    logs = await every_log(chain, Question(first, last, [factory], [contracts.DEPLOYED]))
+    announced = projections.decode_deployments(logs, factory=factory)
+    found = projections.first_deployments(announced, known=())
     followed = {each.contract: each.block_number for each in found}
     changes: list[Log] = []
     addresses = sorted(followed)

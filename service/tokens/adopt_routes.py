@@ -36,7 +36,7 @@ class AdoptionView(BaseModel):
     kind: Literal["erc20", "erc721"]
     status: Literal["requested", "filling", "live", "refused"]
     reason: str | None = Field(
-        examples=[None], description="Why it was refused: `history-gone` or `transfers-do-not-add-up`."
+        examples=[None], description="Why it was refused: `history-gone`, `transfers-do-not-add-up` or `reorganised`."
     )
     detail: str | None = Field(examples=[None], description="What to do about it, or what is waited for.")
     first_block: int | None = Field(examples=[7], description="The contract's first block, once it is known.")

@@ -31,7 +31,16 @@ def routes(world: World) -> list[tuple[str, str]]:
     ]
     assert len(found) >= 20
     filled = [(method, path.replace("{address}", HOLDER).replace("{account}", HOLDER)) for method, path in found]
-    for name in ("asset_id", "token_id", "operation_id", "governor_id", "prepared_id", "transaction_id", "batch_id"):
+    for name in (
+        "asset_id",
+        "token_id",
+        "operation_id",
+        "governor_id",
+        "prepared_id",
+        "transaction_id",
+        "batch_id",
+        "adoption_id",
+    ):
         filled = [(method, path.replace(f"{{{name}}}", UUID)) for method, path in filled]
     for name, value in (("wallet", HOLDER), ("signer", HOLDER), ("investor", HASH), ("scheduled_id", HASH)):
         filled = [(method, path.replace(f"{{{name}}}", value)) for method, path in filled]

@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 from fastapi.routing import iter_route_contexts
 
+from tests.tokens.others import Others, adopt
 from tests.web.answers import problem
 from tests.world import World
 
@@ -42,6 +43,7 @@ class Estates:
     other_token_id: str
     transaction_id: str
     batch_id: str
+    adoption_id: str
 
     @property
     def first(self) -> dict[str, str]:
@@ -49,12 +51,13 @@ class Estates:
         named = {"asset_id": self.asset_id, "token_id": self.token_id, "operation_id": self.operation_id}
         accounts = dict.fromkeys(("address", "account", "wallet", "signer"), self.account)
         named |= {"prepared_id": self.prepared_id, "transaction_id": self.transaction_id, "batch_id": self.batch_id}
+        named["adoption_id"] = self.adoption_id
         return {**SAME, **named, **accounts}
 
     @property
     def nothing(self) -> dict[str, str]:
         """Path parameters that name nothing."""
-        ids = ("asset_id", "token_id", "operation_id", "prepared_id", "transaction_id", "batch_id")
+        ids = ("asset_id", "token_id", "operation_id", "prepared_id", "transaction_id", "batch_id", "adoption_id")
         return {
             **SAME,
             **dict.fromkeys(ids, UNKNOWN_ID),
@@ -82,7 +85,8 @@ async def estates(shared: World) -> AsyncIterator[Estates]:
     (sent,) = (each["id"] for each in transactions if (each["operation"] or {}).get("id") == ids[2])
     batch = await shared.post(f"/v1/tokens/{token_id}/batches/mint", {"rows": [{"to": account, "amount": "1"}]})
     await shared.finish()
-    yield Estates(shared, key, *ids, account, other_token_id, sent, batch.json()["id"])
+    adoption = await adopt(shared, Others(shared).plain())
+    yield Estates(shared, key, *ids, account, other_token_id, sent, batch.json()["id"], adoption["id"])
 
 
 def bodies(world: World, name: str, named: dict[str, str]) -> dict[str, Any]:
@@ -106,6 +110,7 @@ SLUGS = {
     "prepared_id": "prepared-not-found",
     "transaction_id": "transaction-not-found",
     "batch_id": "batch-not-found",
+    "adoption_id": "adoption-not-found",
     "signer": "signer-not-found",
     "investor": "contract-missing",
     "wallet": "contract-missing",

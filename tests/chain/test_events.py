@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from service.addresses import checksum, hex0x
 from service.chain import artifacts
-from service.chain.events import _PROXY, _TIMELOCK, Event, EventTable, decode_event, event_entry, known
+from service.chain.events import _BATCH, _PROXY, _TIMELOCK, Event, EventTable, decode_event, event_entry, known
 from service.chain.reader import Log
 
 ACCOUNT = bytes.fromhex("70997970c51812dc3a010c7d01b50e0d17dc79c8")
 ENTRIES = {
     (abi_to_signature(dict(entry)), sum(each["indexed"] for each in entry["inputs"])): entry  # type: ignore[arg-type]
-    for abi in (*(artifacts.load(name).abi for name in artifacts.names()), _TIMELOCK, _PROXY)
+    for abi in (*(artifacts.load(name).abi for name in artifacts.names()), _TIMELOCK, _PROXY, _BATCH)
     for entry in abi
     if entry["type"] == "event"
 }

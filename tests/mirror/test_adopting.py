@@ -10,7 +10,7 @@ from sqlalchemy import text
 from service.chain.node import NodeRefused
 from service.chain.reader import Chain
 from service.db import Database, new_id
-from service.mirror import adopting, adoptions
+from service.mirror import adopting, adoptions, moments
 from service.mirror.adopting import Adopter
 from service.mirror.verify import Scope, verify
 from tests.mirror.test_backfill import everything
@@ -235,3 +235,49 @@ async def test_a_contract_whose_first_block_is_not_final_waits_for_that(
     await mirror.converge()
     assert (await adopt(mirror))[0] == "live"
     assert await mirror.holders(token, ledger.height()) == {ledger.accounts[0]: 10**18}
+
+
+async def test_older_blocks_that_it_brings_are_never_the_newest_that_was_shown(
+    mirror: Mirror, ledger: Ledger, stranger: bytes, db: Database
+) -> None:
+    ledger.first = ledger.height() - 4
+    await mirror.converge()
+    await want(db, stranger)
+    await adopt(mirror)
+    query = "SELECT clock_timestamp(), min(number), max(number) FROM mirror.blocks WHERE canonical"
+    ((now, oldest, tip),) = await mirror.rows(query)
+    assert oldest < ledger.first
+    async with db.read() as connection:
+        sight = await moments.shown_at(connection, chain_id=CHAIN_ID, moment=now, at_block=None)
+    assert sight.label.block == tip
+
+
+async def test_one_whose_first_block_is_undone_can_be_adopted_again(
+    mirror: Mirror, ledger: Ledger, db: Database
+) -> None:
+    token = ledger._create(odd_code("PlainERC20"), ledger.accounts[0])
+    first = ledger.height()
+    ledger.mine(3)
+    await mirror.converge()
+    await want(db, token)
+    await adopt(mirror)
+    undone = ledger.height() - first + 1
+    ledger.rollback(undone)
+    ledger.mine(undone + 2)
+    await mirror.converge()
+    assert await mirror.rows("SELECT status, reason FROM adoptions") == [("refused", "reorganised")]
+    assert ledger._create(odd_code("PlainERC20"), ledger.accounts[0]) == token
+    ledger.mine(4)
+    await mirror.converge()
+    await want(db, token)
+    await adopt(mirror)
+    assert list(await mirror.holders(token, ledger.height())) == [ledger.accounts[0]]
+
+
+async def test_deeds_that_no_transfer_tells_of_are_marked(mirror: Mirror, ledger: Ledger, db: Database) -> None:
+    deeds = ledger._create(odd_code("BatchERC721"), ledger.accounts[1])
+    ledger.mine(4)
+    await mirror.converge()
+    await want(db, deeds)
+    await adopt(mirror)
+    assert await mirror.rows("SELECT name FROM mirror.marks") == [("balances-do-not-follow",)]

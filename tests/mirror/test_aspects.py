@@ -6,7 +6,7 @@ import pytest
 
 from service.addresses import ZERO, checksum
 from service.chain.events import known
-from service.mirror.aspects import ASPECTS, RULES, changes, closing_states, key_bytes
+from service.mirror.aspects import ASPECTS, CALLDATA_MAX, RULES, changes, closing_states, key_bytes
 
 ONE, TWO = b"\x11" * 20, b"\x22" * 20
 A, B, NONE = checksum(ONE), checksum(TWO), checksum(ZERO)
@@ -485,3 +485,24 @@ def test_a_closed_distribution_keeps_its_terms() -> None:
 )
 def test_keys_are_bytes_of_a_fixed_length(given: str | int, width: int, told: bytes) -> None:
     assert key_bytes(given, width) == told
+
+
+def test_a_strangers_timelock_call_does_not_grow_for_ever() -> None:
+    arguments = {
+        "id": "0x" + "11" * 32,
+        "target": "0x" + "22" * 20,
+        "value": "0",
+        "data": "0x" + "00" * 1_000,
+        "predecessor": "0x" + "00" * 32,
+        "delay": "0",
+    }
+    signature = "CallScheduled(bytes32,uint256,address,uint256,bytes,bytes32,uint256)"
+    scheduled = [
+        change
+        for index in range(500)
+        for change in changes(bytes(20), 1, signature, {**arguments, "index": str(index)})
+    ]
+    ((state,),) = (closing.values() for closing in closing_states({}, scheduled).values())
+    assert state is not None
+    assert state["cut"]
+    assert len(str(state)) < 2 * CALLDATA_MAX

@@ -16,6 +16,7 @@ from service.chain.reader import Chain
 from service.transactions.sender import Sender
 from tests.chain.faulty import Fault, Faulty, faulty_endpoint
 from tests.rpc import rpc
+from tests.transactions.test_lanes import until
 from tests.transactions.test_replacing import attempts
 from tests.transactions.test_sender import chain_count, rows
 from tests.web.shared import log, shared
@@ -108,7 +109,7 @@ async def test_an_answer_to_a_broadcast_that_is_of_no_use_leaves_one_effect(
     fail_while_told(monkeypatch, endpoint, fault)
     with pytest.raises(NodeUnavailable):
         await shared.step()
-    assert chain_count(shared) == before + 1  # the node took it all the same
+    await until(lambda: chain_count(shared) == before + 1)  # the node took it all the same
     assert await status(shared, operation) == "pending"
     await assert_one_effect(shared, minting, operation, nonces_before=before)
 
