@@ -10,19 +10,21 @@ from dataclasses import dataclass, field
 from sqlalchemy import Table, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from service.addresses import ZERO
+from service.addresses import ZERO, checksum
+from service.chain import artifacts
 from service.chain.node import NodeLied
 from service.chain.reader import Chain
 from service.db import Database
-from service.mirror import staging
+from service.mirror import adoptions, staging
 from service.mirror.apply import register
 from service.mirror.derive import ANY_SIZE, derive
 from service.mirror.filling import Filling, Progress, refuse_undone
 from service.mirror.joining import Gap
-from service.mirror.projections import Deployment
+from service.mirror.projections import Deployment, ImpossibleAmount
 from service.mirror.staging import Work
 from service.mirror.tables import DEPLOYMENTS, EVENT_LOG, RANGED, TRANSFERS
 from service.mirror.verify_deployments import deployed
+from service.telemetry import logger
 from service.workers import Lease
 
 REBUILT = (TRANSFERS, EVENT_LOG, *RANGED)
@@ -155,6 +157,8 @@ class Reindex:
     async def rebuild(self, target: Target) -> AsyncIterator[Rebuilt | None]:
         """Rebuild one contract, a few seconds at a time: None while there is more to do, so that others may work.
 
+        One whose transfers no mirror can hold, and whose code is none of ours, is passed over: it stays as it is.
+
         Raises:
             NodeUnavailable, NodeRefused, LeaseLost, ImpossibleAmount: nothing is swapped; what was staged stays.
         """
@@ -164,6 +168,13 @@ class Reindex:
                 yield None
             assert filling.rebuilt is not None
             yield filling.rebuilt
+        except ImpossibleAmount:
+            if artifacts.is_code_of_ours(await self.chain.code(target.address)):
+                raise
+            async with self.db.transaction() as session:
+                await self.lease.hold(session)
+                await staging.finish(session, filling.work)
+            logger().error("contract_not_rebuilt", detail=checksum(target.address), reason=adoptions.IMPOSSIBLE)
         finally:
             await filling.close()
 

@@ -17,6 +17,7 @@ from service.mirror.verify_deployments import compare_deployments
 from service.mirror.verify_deployments import deployed as announced
 from tests.mirror.estate import Estate
 from tests.mirror.test_backfill import backfilled, everything
+from tests.mirror.test_reindex import reindexed
 from tests.mirror.test_undo import busy
 from tests.mirror.world import DEPLOYMENT_GAS, Ledger, Mirror, empty
 from tests.tokens.others import odd_code
@@ -164,6 +165,18 @@ async def test_a_first_sync_leaves_a_liar_and_gives_the_rows_that_steps_give(
     await empty(db)
     await mirror.converge()
     assert await of_ours(mirror, ledger) == filled
+
+
+async def test_a_reindex_passes_over_a_liar(mirror: Mirror, ledger: Ledger, db: Database) -> None:
+    one, two = ledger.accounts[1:3]
+    false = deployed(ledger, liar(first=moved(one, two, 5)))
+    token = busy(ledger, blocks=3)
+    ledger.mine(3)
+    await mirror.converge()
+    for _ in range(2):
+        assert [each.address for each in await reindexed(mirror, db)] == [token]
+    assert await shown(mirror, false) == []
+    await mirror.agrees_everywhere()
 
 
 async def of_ours(mirror: Mirror, ledger: Ledger) -> dict[str, list[str]]:
