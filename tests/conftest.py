@@ -83,7 +83,8 @@ async def db(database_url: SecretStr) -> AsyncIterator[Database]:
 @pytest.fixture(scope="session")
 def anvil(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local.Anvil]:
     """A chain of this worker's own, under automine; tests that change it take `chain_url`."""
-    chain = local.start_anvil(tmp_path_factory.mktemp("anvil") / "log")
+    # The oldest states are dropped, whichever test they are of, and every test asks for its own first block.
+    chain = local.start_anvil(tmp_path_factory.mktemp("anvil") / "log", states_kept=10_000)
     with local.stopping(chain):
         yield chain
 
@@ -138,3 +139,11 @@ async def world(begun: Begun, database_url: SecretStr, own_chain_url: str, tmp_p
     """An issuer's world of its own: a copy of one that was made from nothing, as making costs most of it."""
     async with open_world(make_settings(database_url, own_chain_url, tmp_path / "keystore"), begun=begun) as opened:
         yield opened
+
+
+SLOW = ("tests/flows/", "tests/faults/", "tests/laws/")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, so that no process is left alone with it at the end."""
+    items.sort(key=lambda item: not item.nodeid.startswith(SLOW))

