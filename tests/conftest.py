@@ -139,11 +139,3 @@ async def world(begun: Begun, database_url: SecretStr, own_chain_url: str, tmp_p
     """An issuer's world of its own: a copy of one that was made from nothing, as making costs most of it."""
     async with open_world(make_settings(database_url, own_chain_url, tmp_path / "keystore"), begun=begun) as opened:
         yield opened
-
-
-SLOW = ("tests/flows/", "tests/faults/", "tests/laws/")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes longest, so that no process is left alone with it at the end."""
-    items.sort(key=lambda item: not item.nodeid.startswith(SLOW))
