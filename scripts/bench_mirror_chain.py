@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from eth_utils.crypto import keccak
+from eth_hash.auto import keccak
 
 from scripts import compile as compiling
 from scripts import local
@@ -142,7 +142,7 @@ def _codes() -> dict[str, str]:
 
 
 def _call(signature: str, *numbers: int) -> str:
-    return "0x" + (keccak(text=signature)[:4] + _words(*numbers)).hex()
+    return "0x" + (keccak(signature.encode())[:4] + _words(*numbers)).hex()
 
 
 def _words(*numbers: int) -> bytes:

@@ -141,9 +141,10 @@ def run(plan: Plan, report: Report = lambda _what, _answered: None) -> Result:
     result, start_s = Result(plan), time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="muniment-chaos-"))
     stack = Stack(folder, f"depth:{FINALITY_DEPTH}", BLOCK_TIME_S, throw_away=True)
-    stack.mixed_mining = False
+    stack.mines = False
     faults = Faults(stack)
     stack.detour = faults.detour
+    faults.start_mining()
     try:
         stack.start(lambda what: report(what, 0))
         for finding in _break_and_judge(stack, faults, result, report):

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -44,6 +45,24 @@ class Faults:
     done: list[str] = field(default_factory=list)
     _logs_kept: int = 0
     _loaded_at: int = 0  # the newest block when the chain was last started
+    _branches: int = 0
+    _mining: threading.Lock = field(default_factory=threading.Lock)
+    _ended: threading.Event = field(default_factory=threading.Event)
+
+    def start_mining(self) -> None:
+        """Mine a block every `block_time_s`, from the chain's start on until `stop`.
+
+        Not by anvil's own clock: a block that it mines while it reorganises has another block's state kept as its
+        parent's, and `eth_call` tells of that ever after.
+        """
+        threading.Thread(target=self._mine, daemon=True).start()
+
+    def _mine(self) -> None:
+        while not self._ended.wait(self.stack.block_time_s):
+            # Between two starts there is no chain, and one that is saving its state is slow.
+            with suppress(OSError, RuntimeError), self._mining:
+                if self.stack.anvil is not None:
+                    self.anvil.ask("evm_mine")
 
     def detour(self, postgres_url: str, chain_url: str) -> dict[str, str]:
         """Settings that put a proxy before Postgres and before the chain."""
@@ -99,7 +118,8 @@ class Faults:
         self._refill()
 
     def stop(self) -> None:
-        """End the proxies."""
+        """End the proxies, and mine no more."""
+        self._ended.set()
         for line in self.lines.values():
             line.stop()
 
@@ -150,8 +170,12 @@ class Faults:
             # Below the block that it was started with anvil comes back without any contract's code, and back to that
             # very block it keeps the height without the blocks.
             self.anvil.ask("anvil_mine", hex(missing))
+        self._branches += 1
         try:
-            self.anvil.ask("anvil_reorg", depth, [])
+            with self._mining:
+                # A block that comes again alike is lost to anvil: it throws away what has the old one's hash.
+                self.anvil.ask("anvil_setCoinbase", f"0x{self._branches:040x}")
+                self.anvil.ask("anvil_reorg", depth, [])
         except RuntimeError as refused:
             # In a long run anvil now and then lacks the state of a block that it has: then nothing was reorganised.
             self.done.append(f"not done: {refused}")

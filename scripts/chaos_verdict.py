@@ -9,7 +9,6 @@ from typing import Any
 
 import psycopg
 from web3 import Web3
-from web3.exceptions import BlockNotFound
 
 from scripts.chaos_faults import SIGNER, SIGNER_KEY, Faults
 from scripts.chaos_orders import Asked, Effect, Ground
@@ -65,22 +64,11 @@ def read_chain(web3: Web3, ground: Ground, *, first_block: int) -> Chain:
 
 
 def _blocks(web3: Web3, start: int, end: int) -> list[Any]:
-    """Blocks of a range that the chain has.
-
-    An empty block that a reorganisation mines again alike is lost to anvil; one with transactions would be missed by
-    every judge here.
-    """
-    try:
-        with web3.batch_requests() as batch:
-            for number in range(start, end + 1):
-                batch.add(web3.eth.get_block(number, full_transactions=True))
-            found: list[Any] = batch.execute()
-            return found
-    except BlockNotFound:
-        if start == end:
-            return []
-        middle = (start + end) // 2
-        return _blocks(web3, start, middle) + _blocks(web3, middle + 1, end)
+    with web3.batch_requests() as batch:
+        for number in range(start, end + 1):
+            batch.add(web3.eth.get_block(number, full_transactions=True))
+        found: list[Any] = batch.execute()
+        return found
 
 
 def _readers(web3: Web3, artifact: str) -> dict[Any, Any]:

@@ -21,7 +21,7 @@ from typing import Any
 
 import solcx
 import solcx.install
-from eth_utils.crypto import keccak
+from eth_hash.auto import keccak
 from solcx.exceptions import SolcNotInstalled
 
 ROOT = Path(__file__).resolve().parent.parent

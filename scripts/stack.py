@@ -145,8 +145,8 @@ class Stack:
     finality: str = "depth:8"
     block_time_s: float = 1.0
     throw_away: bool = False
-    mixed_mining: bool = True
-    """Mine each transaction at once, besides a block every `block_time_s`."""
+    mines: bool = True
+    """Mine each transaction at once, besides a block every `block_time_s`; otherwise whoever starts it mines."""
     detour: Callable[[str, str], dict[str, str]] | None = None
     """Given the URLs of Postgres and of the chain, settings in place of the usual ones: for proxies before the two."""
     states_kept: int = local.STATES_KEPT
@@ -202,8 +202,10 @@ class Stack:
         options = ["--chain-id", str(CHAIN_ID), "--cache-path", str(self.folder / "anvil")]
         if self.chain_state.exists():
             options += ["--load-state", str(local.unpack_chain(self.chain_state))]
-        if self.block_time_s:
-            options += ["--block-time", f"{self.block_time_s:g}", *(["--mixed-mining"] if self.mixed_mining else [])]
+        if not self.mines:
+            options += ["--no-mining"]
+        elif self.block_time_s:
+            options += ["--block-time", f"{self.block_time_s:g}", "--mixed-mining"]
         self.anvil = local.start_anvil(self.logs / "anvil.log", *options, port=port, states_kept=self.states_kept)
 
     def save_chain(self) -> None:

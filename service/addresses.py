@@ -4,7 +4,7 @@ import re
 from functools import lru_cache
 from typing import Annotated, Any
 
-from eth_utils.crypto import keccak
+from eth_hash.auto import keccak
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
 ZERO = bytes(20)

@@ -1,6 +1,6 @@
 """Bringing a chain its factory: at the same address whoever sends it, and only once."""
 
-from eth_utils.crypto import keccak
+from eth_hash.auto import keccak
 
 from service.addresses import checksum
 from service.chain import contracts

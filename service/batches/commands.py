@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from eth_utils.crypto import keccak
+from eth_hash.auto import keccak
 from sqlalchemy import insert, text
 from sqlalchemy.ext.asyncio import AsyncSession
 

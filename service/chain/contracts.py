@@ -7,8 +7,8 @@ from typing import Any
 from uuid import UUID
 
 from eth_abi.abi import decode, encode
+from eth_hash.auto import keccak
 from eth_utils.abi import abi_to_signature, collapse_if_tuple
-from eth_utils.crypto import keccak
 
 from service.addresses import parse_address
 from service.amounts import parse_amount
@@ -16,10 +16,10 @@ from service.chain import artifacts
 from service.chain.strict import NotCanonical, kind_of, sequence
 from service.chain.wire import parse_data
 
-TRANSFER = keccak(text="Transfer(address,address,uint256)")
-PAUSED = keccak(text="Paused(address)")
-UNPAUSED = keccak(text="Unpaused(address)")
-DEPLOYED = keccak(text="Deployed(address,bytes32,address,bytes32,bytes32)")
+TRANSFER = keccak(b"Transfer(address,address,uint256)")
+PAUSED = keccak(b"Paused(address)")
+UNPAUSED = keccak(b"Unpaused(address)")
+DEPLOYED = keccak(b"Deployed(address,bytes32,address,bytes32,bytes32)")
 
 DETERMINISTIC_DEPLOYER = bytes.fromhex("4e59b44847b379578588920ca78fbf26c0b4956c")
 """Takes salt and creation code; at this address on most chains. Source: Arachnid/deterministic-deployment-proxy."""
@@ -137,7 +137,7 @@ def _entries() -> dict[bytes, tuple[str, Any]]:
     for name in artifacts.names():
         for entry in artifacts.load(name).abi:
             if entry["type"] == "function":
-                selector = keccak(text=abi_to_signature(dict(entry)))[:4]  # type: ignore[arg-type]
+                selector = keccak(abi_to_signature(dict(entry)).encode())[:4]  # type: ignore[arg-type]
                 found.setdefault(selector, (name, entry))
     return found
 
@@ -167,7 +167,7 @@ def _functions(artifact_name: str) -> dict[str, _Function]:
         signature = abi_to_signature(dict(entry))  # type: ignore[arg-type]
         names.append(entry["name"])
         by_signature[signature] = _Function(
-            selector=keccak(text=signature)[:4],
+            selector=keccak(signature.encode())[:4],
             inputs=tuple(collapse_if_tuple(item) for item in entry["inputs"]),
             outputs=tuple(collapse_if_tuple(item) for item in entry["outputs"]),
         )
@@ -246,7 +246,7 @@ def abi_hash(types: Sequence[str], *values: Any) -> bytes:
 
 
 def _selector(entry: Mapping[str, Any]) -> bytes:
-    return keccak(text=abi_to_signature(dict(entry)))[:4]  # type: ignore[arg-type]
+    return keccak(abi_to_signature(dict(entry)).encode())[:4]  # type: ignore[arg-type]
 
 
 @cache

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from eth_hash.auto import keccak
 from eth_utils.abi import abi_to_signature
-from eth_utils.crypto import keccak
 
 from service.addresses import hex0x
 from service.chain import artifacts
@@ -69,7 +69,7 @@ class EventTable:
                 shape = _shape(entry)
                 parts = tuple((argument.name, argument.indexed) for argument in shape.arguments)
                 topics = 1 + sum(argument.indexed for argument in shape.arguments)
-                shapes.setdefault((keccak(text=shape.signature), topics), {}).setdefault(parts, shape)
+                shapes.setdefault((keccak(shape.signature.encode()), topics), {}).setdefault(parts, shape)
         self._shapes = {place: tuple(alike.values()) for place, alike in shapes.items()}
         self.topics = tuple(sorted({topic for topic, _ in self._shapes}))
         self.signatures = frozenset(shape.signature for alike in self._shapes.values() for shape in alike)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from service.chain.block_logs import BlockLogs
 from service.chain.checks import Check
 from service.chain.log_columns import LogColumns, as_columns, as_header
 from service.chain.node import Node, NodeLied, NodeRefused, NodeUnavailable
@@ -22,7 +23,6 @@ from service.chain.shapes import (
     as_account,
     as_block,
     as_block_or_none,
-    as_block_receipts,
     as_data,
     as_fees,
     as_known_block,
@@ -117,7 +117,7 @@ class Chain:
         self.finality = finality
         self._node = node if isinstance(node, Nodes) else Nodes([node], chain_id=chain_id)
         self._eth_calls = Together(self._ask_together)
-        self._headers, self._receipts = Check("header"), Check("receipts")
+        self._headers, self._block_logs = Check("header"), BlockLogs(self._node)
 
     async def check(self) -> None:
         """Make sure that the node follows our chain.
@@ -262,19 +262,7 @@ class Chain:
         Raises:
             NodeLied: the receipts are not the block's.
         """
-
-        def read(answers: list[Outcome]) -> list[list[Log] | None]:
-            return [self._block_logs(block, answer) for block, answer in zip(blocks, answers, strict=True)]
-
-        return await self._node.read([("eth_getBlockReceipts", [hex(block.number)]) for block in blocks], read)
-
-    def _block_logs(self, block: Block, answer: Outcome) -> list[Log] | None:
-        if isinstance(answer, NodeRefused) and answer.reason in (Reason.METHOD_MISSING, Reason.HISTORY_GONE):
-            return None
-        root, logs = shaped(as_block_receipts, granted(answer))
-        told = f"the receipts of block {block.number} are not those of its header"
-        known = self._receipts.judge(None if block.receipts_root is None else root == block.receipts_root, told)
-        return logs if known else None
+        return await self._block_logs.read(blocks)
 
     async def receipts(self, hashes: Sequence[bytes]) -> list[Receipt | None]:
         """Receipts in the order of `hashes`; None for a transaction that is not mined.

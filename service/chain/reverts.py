@@ -6,8 +6,8 @@ from functools import cache
 from typing import Any
 
 from eth_abi.abi import decode
+from eth_hash.auto import keccak
 from eth_utils.abi import abi_to_signature, collapse_if_tuple
-from eth_utils.crypto import keccak
 
 from service.addresses import hex0x
 from service.chain import artifacts
@@ -91,7 +91,7 @@ def decode_revert(data: bytes) -> Revert:
 def _errors() -> Mapping[bytes, _Error]:
     entries = [*_BUILT_IN, *_TIMELOCK, *(entry for name in artifacts.names() for entry in artifacts.load(name).abi)]
     return {
-        keccak(text=abi_to_signature(dict(entry)))[:4]: _error(entry)  # type: ignore[arg-type]
+        keccak(abi_to_signature(dict(entry)).encode())[:4]: _error(entry)  # type: ignore[arg-type]
         for entry in entries
         if entry["type"] == "error"
     }

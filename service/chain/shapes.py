@@ -241,6 +241,15 @@ def as_block_receipts(given: Any) -> tuple[bytes, list[Log]]:
     return receipts_root(given), [_log(entry) for receipt in given for entry in receipt["logs"]]
 
 
+def as_transaction_hashes(given: Any) -> tuple[bytes, list[bytes]]:
+    """A block's hash and those of its transactions, in order.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is no block.
+    """
+    return parse_data(given["hash"], size=32), [parse_data(each, size=32) for each in given["transactions"]]
+
+
 def as_receipt_or_none(given: Any) -> Receipt | None:
     """A receipt as a node writes it; None for what is in no block.
 

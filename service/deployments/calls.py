@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from eth_utils.crypto import keccak
+from eth_hash.auto import keccak
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.addresses import ZERO

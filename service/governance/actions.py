@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from eth_utils.crypto import keccak
+from eth_hash.auto import keccak
 
 from service.addresses import checksum
 from service.chain import contracts
@@ -86,7 +86,7 @@ def told(action: Action, known: Mapping[bytes, Known]) -> Told:
 
 def proposal_id(actions: Sequence[Action], description: str) -> int:
     """The number that the governor gives a proposal. Source: OpenZeppelin 5.7, Governor.hashProposal."""
-    return int.from_bytes(contracts.abi_hash((*_BATCH, "bytes32"), *_columns(actions), keccak(text=description)))
+    return int.from_bytes(contracts.abi_hash((*_BATCH, "bytes32"), *_columns(actions), keccak(description.encode())))
 
 
 def timelock_id(governor: bytes, actions: Sequence[Action], description: str) -> bytes:
@@ -94,7 +94,7 @@ def timelock_id(governor: bytes, actions: Sequence[Action], description: str) ->
 
     Source: OpenZeppelin 5.7, GovernorTimelockControl._timelockSalt, TimelockController.hashOperationBatch.
     """
-    hashed = keccak(text=description)
+    hashed = keccak(description.encode())
     salt = bytes(a ^ b for a, b in zip(governor.ljust(32, b"\0"), hashed, strict=True))
     return contracts.abi_hash((*_BATCH, "bytes32", "bytes32"), *_columns(actions), bytes(32), salt)
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from coincurve import PrivateKey, PublicKey
-from eth_account import Account
 from pydantic import SecretStr
 
 from service.keys.managed import Signature
@@ -117,6 +116,9 @@ def store(directory: Path, password: SecretStr, private_key: bytes, *, kdf_itera
         KeystoreError: no key, an empty password, a directory that can't be written, or one that holds a file for the
             address already.
     """
+    # It takes a quarter of a second to import, and few processes need it.
+    from eth_account import Account
+
     if not password.get_secret_value():
         raise KeystoreError("a keystore file needs a password")
     address = _address(_private_key(private_key))
@@ -152,6 +154,8 @@ def _files(directory: Path) -> list[Path]:
 def _decrypted(file: Path, password: SecretStr) -> PrivateKey:
     if stat.S_IMODE(file.stat().st_mode) & stat.S_IRWXO:
         raise KeystoreError(f"{file.name} is open to everyone on this machine: make its mode 0600")
+    from eth_account import Account
+
     content = _v3(file)
     try:
         secret = bytes(Account.decrypt(content, password.get_secret_value()))

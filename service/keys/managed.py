@@ -11,7 +11,7 @@ from datetime import datetime
 from coincurve import PrivateKey
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from eth_utils.crypto import keccak
+from eth_hash.auto import keccak
 from pydantic import SecretStr
 from sqlalchemy import CheckConstraint, DateTime, LargeBinary, func, text
 from sqlalchemy.ext.asyncio import AsyncSession

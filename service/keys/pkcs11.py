@@ -100,9 +100,11 @@ class Token:
             raise ProviderDown(f"the token {self._label!r} gave no answer within {self._timeout_s:g} s") from None
 
     async def close(self) -> None:
-        """Log out, unless a call hangs."""
-        self._thread.submit(self._forget)
+        """Log out, so that the token can be opened again; a call that hangs is waited for as long as for any answer."""
+        logout = asyncio.get_running_loop().run_in_executor(self._thread, self._forget)
         self._thread.shutdown(wait=False)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(logout, self._timeout_s)
 
     def _begin_again(self) -> None:
         # A forked process has neither the thread nor a session, and PKCS#11 makes it initialize the module anew.

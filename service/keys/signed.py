@@ -5,7 +5,7 @@ from typing import Any
 
 import rlp
 from coincurve import PublicKey
-from eth_utils.crypto import keccak
+from eth_hash.auto import keccak
 
 from service.keys.managed import Signature
 

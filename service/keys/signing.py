@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from eth_utils.crypto import keccak
+from eth_hash.auto import keccak
 
 from service.keys.managed import Signature
 from service.keys.signed import packed, recover

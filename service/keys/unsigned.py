@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from eth_utils.crypto import keccak
+from eth_hash.auto import keccak
 
 from service.keys.managed import Signature
 

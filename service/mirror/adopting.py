@@ -5,6 +5,7 @@ which shows it, waits its turn, so that no block falls between filling and follo
 """
 
 import asyncio
+import math
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -26,7 +27,7 @@ from service.mirror.joining import Gap, linked_to, show, withdraw
 from service.mirror.judge import BALANCES, judge
 from service.mirror.lies import RECEIPTS_SHARE
 from service.mirror.projections import ImpossibleAmount
-from service.mirror.proxies import announced
+from service.mirror.proxies import BEACON, announced, next_beacon, says
 from service.mirror.queries import Contract
 from service.mirror.standing import Waiting
 from service.telemetry import logger
@@ -78,6 +79,7 @@ class Adopter:
         self._epoch: int | None = None
         self._looked_s = -LOOK_S
         self._deferred: dict[bytes, float] = {}  # until when, by contract
+        self._sought: dict[bytes, Sought] = {}  # by contract whose first block is not known yet
 
     @property
     def busy(self) -> bool:
@@ -97,7 +99,7 @@ class Adopter:
         """
         if self._epoch != lease.epoch:
             await self.aclose()
-            self._epoch, self._looked_s = lease.epoch, -LOOK_S
+            self._epoch, self._looked_s, self._sought = lease.epoch, -LOOK_S, {}
         if self._task is None:
             await self._begin(lease)
             return 0
@@ -134,6 +136,9 @@ class Adopter:
         self._looked_s = now_s
         self._deferred = {address: until for address, until in self._deferred.items() if until > now_s}
         self._wanted = await adoptions.next_wanted(self._db, chain_id=self._chain_id, but=list(self._deferred))
+        if self._wanted is None:
+            but = list(self._deferred)
+            self._wanted = await next_beacon(self._db, chain_id=self._chain_id, but=but)
         if self._wanted is not None:
             self._task = asyncio.create_task(self._prepare(lease, self._wanted))
 
@@ -148,6 +153,8 @@ class Adopter:
             await adoptions.note(session, wanted, detail=f"waits for the node ({reason}), and goes on by itself")
 
     async def _refuse(self, lease: Lease, wanted: Wanted, refused: Refused) -> None:
+        if wanted.kind == BEACON:
+            self._deferred[wanted.address] = math.inf  # nobody asked for it, and nobody asks again
         async with self._db.transaction() as session:
             await lease.hold(session)
             await adoptions.end(session, wanted, reason=refused.reason, detail=str(refused))
@@ -173,6 +180,8 @@ class Adopter:
         final = await _final(self._db, self._chain_id)
         if final is None or await self._joined(lease, wanted):
             return None
+        if wanted.kind == BEACON and await says(self._chain, wanted.address, block=final) is None:
+            raise Refused("no-beacon", "a proxy names it as its beacon, and it names no implementation")
         span = wanted.span
         if span is None:
             span = await self._first(lease, wanted, final)
@@ -180,6 +189,7 @@ class Adopter:
                 self._deferred[wanted.address] = time.monotonic() + LOOK_S
                 return None
             await self._note(lease, wanted, span, afresh=True)
+            self._sought.pop(wanted.address, None)
         await self._fill(lease, wanted, span)
         while (final := await _final(self._db, self._chain_id) or final) - span.last > GAP_MAX:
             span = replace(span, since=span.last + 1, last=final)
@@ -201,12 +211,14 @@ class Adopter:
             await lease.hold(session)
             await adoptions.note(session, wanted, first_block=found.deployed_block, last_block=tip, detail=None)
             await adoptions.end(session, wanted)
+        self._sought.pop(wanted.address, None)
         return True
 
     async def _first(self, lease: Lease, wanted: Wanted, final: int) -> Span | None:
         """What is to be filled in at first; None while the contract's first block is not final."""
         try:
-            first, proven = await first_block(self._chain, wanted.address, final=final), True
+            sought = self._sought.setdefault(wanted.address, Sought())
+            first, proven = await first_block(self._chain, wanted.address, final=final, sought=sought), True
         except NodeRefused as refused:
             if refused.reason not in (Reason.HISTORY_GONE, Reason.BLOCK_UNKNOWN):
                 raise
@@ -261,7 +273,10 @@ class Adopter:
         """
         async with self._db.transaction() as session:
             contract_id = (await register(session, self._chain_id, {wanted.address}))[wanted.address]
-        contract = Contract(contract_id, wanted.address, span.first, wanted.kind)
+        contract = Contract(contract_id, wanted.address, span.first, wanted.kind, rebuilt=0)
+        silent = await announced(self._db, self._chain, contract=contract, block=span.last)
+        if wanted.kind == BEACON:
+            return () if silent is None else (silent,)
         finding = await judge(self._db, self._chain, contract=contract, block=span.last)
         if finding is not None and finding.name == BALANCES and not span.proven:
             raise Refused(
@@ -270,7 +285,6 @@ class Adopter:
                 f"block {span.first}: give start_block, the contract's first block or an earlier one, or use a node "
                 "that has its history",
             )
-        silent = await announced(self._db, self._chain, contract=contract, block=span.last)
         # A balance of an ERC-20 that came earlier is missing in the supply; deeds that came earlier are in nothing.
         late = None if span.proven or wanted.kind == "erc20" else _unproven(span)
         return tuple(each for each in (_mark(finding), silent, late) if each is not None)
@@ -294,22 +308,37 @@ def _mark(finding: Finding | None) -> Mark | None:
     return Mark(name or finding.name, finding.block, detail)
 
 
-async def first_block(chain: Chain, address: bytes, *, final: int) -> int | None:
+@dataclass(slots=True)
+class Sought:
+    """Where a bisection stands: what a final block says of the contract's code, it says for ever."""
+
+    without: int = -1
+    with_: int | None = None
+
+
+async def first_block(chain: Chain, address: bytes, *, final: int, sought: Sought) -> int | None:
     """The first block that has the contract's code, by bisection; None where the final block has none.
+
+    Args:
+        sought: what earlier attempts learnt; nothing is asked that it says.
 
     Raises:
         NodeRefused: HISTORY_GONE and BLOCK_UNKNOWN where the node does not know the state of past blocks.
     """
-    if not await chain.code(address, block=final):
-        return None
-    without, with_ = -1, final
-    while with_ - without > 1:
-        middle = (without + with_) // 2
+    if sought.with_ is None:
+        if sought.without >= final:
+            return None
+        if not await chain.code(address, block=final):
+            sought.without = final
+            return None
+        sought.with_ = final
+    while sought.with_ - sought.without > 1:
+        middle = (sought.without + sought.with_) // 2
         if await chain.code(address, block=middle):
-            with_ = middle
+            sought.with_ = middle
         else:
-            without = middle
-    return with_
+            sought.without = middle
+    return sought.with_
 
 
 # They count as shown since the block above them: the newest block that was shown at a moment is a newer one.

@@ -171,7 +171,7 @@ _OPEN = "WHERE chain_id = :chain_id AND address = :address AND ended_at IS NULL"
 
 _EXPEL = text("""
 WITH gone AS (
-    UPDATE mirror.deployments SET canonical = false FROM mirror.contracts
+    UPDATE mirror.deployments SET canonical = false, left_at = statement_timestamp() FROM mirror.contracts
     WHERE contract_id = id AND canonical AND chain_id = :chain_id AND address = :address
     RETURNING address, chain_id
 ), told AS (
@@ -201,6 +201,14 @@ async def adoptions(connection: ReadConnection, *, issuer_id: UUID, ids: list[UU
     """How far adoptions of an issuer came, by id; those of others are not there."""
     rows = await (await connection.execute(_ADOPTION, {"issuer_id": issuer_id, "ids": ids})).fetchall()
     return {row[0]: Adoption(*row) for row in rows}
+
+
+async def open_count(session: AsyncSession, *, issuer_id: UUID) -> tuple[int, UUID | None]:
+    """How many adoptions of an issuer have not ended, on any chain, and the oldest of them."""
+    query = """SELECT count(*), (array_agg(id ORDER BY id))[1] FROM adoptions
+        WHERE issuer_id = :issuer_id AND ended_at IS NULL"""
+    count, oldest = (await session.execute(text(query), {"issuer_id": issuer_id})).one()
+    return count, oldest
 
 
 async def is_ours(connection: ReadConnection, *, chain_id: int, address: bytes) -> bool:
@@ -256,6 +264,6 @@ async def end_undone(session: AsyncSession, *, hashes: list[bytes]) -> None:
 
 
 async def expel(session: AsyncSession, *, chain_id: int, address: bytes, reason: str, detail: str) -> bool:
-    """Follow a contract no longer; False where it isn't followed. What it did stays, and is not shown."""
+    """Follow a contract no longer; False where it isn't followed. What it did stays, as it was shown until now."""
     given = {"chain_id": chain_id, "address": address, "reason": reason, "detail": detail}
     return (await session.execute(_EXPEL, given)).first() is not None

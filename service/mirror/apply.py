@@ -260,7 +260,32 @@ async def write_deployments(step: Step, deployments: Sequence[Deployment]) -> No
         "operator": [each.operator for each in deployments],
         "kind": [each.kind for each in deployments],
     }
-    await statements.upsert(step.session, DEPLOYMENTS, columns)
+    await statements.upsert(step.session, DEPLOYMENTS, columns, unset=("left_at",))
+
+
+_EXPELLED_NAMES = ("address", "block_hash", "block_number", "salt", "operator", "kind")
+
+# Nobody saw them, so they left when they came.
+_EXPELLED = f"""
+INSERT INTO mirror.deployments (contract_id, block_hash, block_number, salt, operator, kind, canonical, left_at)
+SELECT contracts.id, given.block_hash, given.block_number, given.salt, given.operator, given.kind, false,
+    statement_timestamp()
+FROM unnest(%(address)s::text::bytea[], %(block_hash)s::text::bytea[], %(block_number)s::text::bigint[],
+    %(salt)s::text::bytea[], %(operator)s::text::bytea[], %(kind)s::text::text[])
+    AS given ({", ".join(_EXPELLED_NAMES)})
+JOIN mirror.contracts ON contracts.address = given.address AND contracts.chain_id = %(chain_id)s
+ON CONFLICT (contract_id, block_hash) DO UPDATE SET left_at = coalesce(deployments.left_at, deployments.shown_at)
+"""
+
+
+async def write_expelled(session: AsyncSession, chain_id: int, deployments: Sequence[Deployment]) -> None:
+    """Note contracts that were left in the very step that brings them: the chain has them, and nobody is shown them."""
+    columns: Columns = {
+        "address": [each.contract for each in deployments],
+        **{name: [getattr(each, name) for each in deployments] for name in _EXPELLED_NAMES[1:]},
+    }
+    await _write_contracts(session, chain_id, {each.contract for each in deployments})
+    await statements.say(session, _EXPELLED, columns, {"chain_id": chain_id})
 
 
 async def _write_transfers(step: Step, transfers: Transfers) -> None:

@@ -120,7 +120,7 @@ ORDER BY number, log_index
 _DEPLOYMENTS = """
 INSERT INTO mirror.deployments (contract_id, block_hash, block_number, salt, operator, kind, canonical)
 SELECT contract_id, block_hash, block_number, salt, operator, kind, true FROM staging.deployments
-ON CONFLICT (contract_id, block_hash) DO UPDATE SET canonical = true
+ON CONFLICT (contract_id, block_hash) DO UPDATE SET canonical = true, left_at = NULL
 """
 
 _BLOCKS = """

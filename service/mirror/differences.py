@@ -35,7 +35,7 @@ class Finding:
     """Something about a contract of others that its transfers do not tell.
 
     `name` is `balances-do-not-follow`, with `cause` fee-on-transfer, rebasing or unknown; or `no-return-value`, whose
-    balances do follow.
+    balances do follow; or `expelled`, of one that the factory deployed at `block`, which is followed no longer.
     """
 
     name: str

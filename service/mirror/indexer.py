@@ -14,10 +14,10 @@ from service.chain.node import NodeLied
 from service.chain.reader import Block, Chain, Head
 from service.db import Database
 from service.mirror import adoptions, branches, reorganisations, standing
-from service.mirror.apply import Happened, apply
+from service.mirror.apply import Happened, apply, write_expelled
 from service.mirror.happenings import happened_in
 from service.mirror.lies import RECEIPTS_SHARE
-from service.mirror.projections import ImpossibleAmount
+from service.mirror.projections import Deployment, ImpossibleAmount
 from service.mirror.standing import Halt, Place, Waiting
 from service.mirror.width import Width
 from service.telemetry import logger
@@ -147,9 +147,10 @@ async def _apply_possible(
     Returns:
         Blocks applied, or 1 for a contract that was followed before and is followed no longer.
     """
+    left: list[Deployment] = []
     while True:
         try:
-            await _apply(db, lease, chain_id=chain_id, head=head, blocks=blocks, happened=happened)
+            await _apply(db, lease, chain_id=chain_id, head=head, blocks=blocks, happened=happened, left=left)
         except ImpossibleAmount as impossible:
             liar = impossible.contract
             # Ours says nothing impossible, so a log is missing; whoever may deploy can have anything else deployed.
@@ -157,8 +158,10 @@ async def _apply_possible(
                 raise
             if await _expel(db, lease, liar, str(impossible), chain_id=chain_id):
                 return 1
-            if all(each.contract != liar for each in happened.deployments):
+            lies = [each for each in happened.deployments if each.contract == liar]
+            if not lies:
                 raise
+            left += lies
             logger().error("contract_expelled", detail=checksum(liar), reason=adoptions.IMPOSSIBLE)
             happened = happened.without(liar)
         else:
@@ -166,11 +169,20 @@ async def _apply_possible(
 
 
 async def _apply(
-    db: Database, lease: Lease, *, chain_id: int, head: Head, blocks: Sequence[Block], happened: Happened
+    db: Database,
+    lease: Lease,
+    *,
+    chain_id: int,
+    head: Head,
+    blocks: Sequence[Block],
+    happened: Happened,
+    left: Sequence[Deployment],
 ) -> None:
     began = time.perf_counter()
     async with db.transaction() as session:
         await lease.hold(session)
+        if left:
+            await write_expelled(session, chain_id, left)
         await apply(session, chain_id=chain_id, blocks=blocks, happened=happened)
         await standing.record_head(
             session, chain_id=chain_id, head_number=head.tip.number, final_number=head.final_number

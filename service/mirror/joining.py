@@ -13,7 +13,7 @@ from service.mirror.apply import Happened, write_happened
 from service.mirror.derive import ANY_SIZE
 from service.mirror.happenings import happened_to
 from service.mirror.standing import Halt, Waiting
-from service.mirror.tables import BLOCKS, CONTRACTS, EVENTS, RANGED
+from service.mirror.tables import BLOCKS, CONTRACTS, DEPLOYMENTS, EVENTS, RANGED
 from service.mirror.width import Width, is_too_much
 
 BLOCKS_MAX = 200
@@ -25,7 +25,7 @@ SELECT contracts.id, hash, number, :no_salt, :nobody, :kind, true FROM mirror.co
 JOIN mirror.blocks ON blocks.chain_id = contracts.chain_id AND canonical AND number = :first
 WHERE contracts.chain_id = :chain_id AND address = :address
 ON CONFLICT (contract_id, block_hash) DO UPDATE SET canonical = true, kind = excluded.kind,
-    shown_at = statement_timestamp()
+    shown_at = statement_timestamp(), left_at = NULL
 """)
 
 
@@ -106,7 +106,10 @@ async def show(session: AsyncSession, *, chain_id: int, address: bytes, kind: st
 
 
 async def withdraw(session: AsyncSession, *, chain_id: int, address: bytes) -> None:
-    """Make rows that an earlier attempt left invalid: nobody was shown them, or nobody is any more."""
+    """Make rows that an earlier attempt left invalid: nobody was shown them, or nobody is any more.
+
+    Without them, what was shown of an expelled contract can't be told again, so it counts as never shown.
+    """
     await session.execute(text(ANY_SIZE))
     query = select(CONTRACTS.c.id).where(CONTRACTS.c.chain_id == chain_id, CONTRACTS.c.address == address)
     contract_id = await session.scalar(query)
@@ -118,6 +121,15 @@ async def withdraw(session: AsyncSession, *, chain_id: int, address: bytes) -> N
     for table in RANGED:
         mine = update(table).where(table.c.contract_id == contract_id, table.c.canonical)
         await session.execute(mine.values(canonical=False, to_block=None))
+    await count_rebuilt(session, contract_id)
+    gone = update(DEPLOYMENTS).where(DEPLOYMENTS.c.contract_id == contract_id, DEPLOYMENTS.c.left_at.is_not(None))
+    await session.execute(gone.values(left_at=DEPLOYMENTS.c.shown_at))
+
+
+async def count_rebuilt(session: AsyncSession, contract_id: int) -> None:
+    """A contract's rows are made anew: whatever a process remembers of them is of no use any more."""
+    mine = update(CONTRACTS).where(CONTRACTS.c.id == contract_id)
+    await session.execute(mine.values(rebuilt=CONTRACTS.c.rebuilt + 1))
 
 
 def linked_to(blocks: Sequence[Block], above: bytes) -> bool:

@@ -11,6 +11,9 @@ from service.mirror.lots import Receipt
 from service.mirror.queries import HOLDING
 from service.mirror.transfer_queries import Transfer
 
+OUT_OF_ORDER = "transfers-out-of-order"
+"""The mark of an answer in which an account gave, by the order of a block's logs, what it received only after."""
+
 # Movements
 
 _MOVED: LiteralString = """
@@ -72,8 +75,11 @@ async def holder_transfers_page(
     block: int,
     after: tuple[int, int] | None,
     count_max: int,
-) -> list[tuple[Transfer, int]]:
+) -> list[tuple[Transfer, int | None]]:
     """One page of an account's transfers up to `block`, oldest first, each with what the account held right after it.
+
+    That is None where the contract logged within a block that the account gave more than it had by then: the order of
+    its logs is not the one of its balances, and only the end of the block tells what was held.
 
     Args:
         after: block number and log index that the page before ended with.
@@ -94,7 +100,7 @@ async def holder_transfers_page(
     for row in await _all(connection, HOLDER_TRANSFERS, given):
         transfer = Transfer(*row)
         held += transfer.amount * ((transfer.recipient == account) - (transfer.sender == account))
-        found.append((transfer, held))
+        found.append((transfer, held if held >= 0 else None))
     return found
 
 

@@ -30,7 +30,7 @@ class Branch:
 
     Args:
         fork: the number of the first of them; everything canonical is below it where there are none.
-        moment: contracts that were first shown later are left out.
+        moment: contracts that were first shown later, or had been expelled by then, are left out.
     """
 
     fork: int = 2**63 - 1
@@ -116,15 +116,30 @@ def _expression(name: str, *, known: bool, timed: bool) -> str | None:
         return _of_blocks(BLOCKS, number="number", block_hash="hash")
     for table in EVENTS:
         if table.name == name:
-            shown = "kept.shown_at <= %(past_moment)s" if timed and table is DEPLOYMENTS else "true"
-            return _of_blocks(table, number="block_number", block_hash="block_hash", only=shown)
+            if table is DEPLOYMENTS:
+                return _deployments(timed=timed)
+            return _of_blocks(table, number="block_number", block_hash="block_hash")
     return next((_ranges(table) for table in RANGED if table.name == name), None)
 
 
-def _of_blocks(table: Table, *, number: str, block_hash: str, only: str = "true") -> str:
+def _of_blocks(table: Table, *, number: str, block_hash: str) -> str:
     """Rows that each belong to one block."""
     below = f"kept.canonical AND kept.{number} < %(past_fork)s"
-    return _arms(table, f"{below} AND {only}", f"kept.{block_hash} = ANY(%(past_hashes)s) AND {only}", canonical="true")
+    return _arms(table, below, f"kept.{block_hash} = ANY(%(past_hashes)s)", canonical="true")
+
+
+def _deployments(*, timed: bool) -> str:
+    """The contracts that were shown: at the branch's moment, or, without one, those that nobody expelled since."""
+    below, ours = "kept.block_number < %(past_fork)s", "kept.block_hash = ANY(%(past_hashes)s)"
+    if not timed:
+        return _arms(DEPLOYMENTS, f"kept.canonical AND {below}", f"{ours} AND kept.left_at IS NULL", canonical="true")
+    since, later = "kept.shown_at <= %(past_moment)s", "kept.left_at > %(past_moment)s"
+    return _arms(
+        DEPLOYMENTS,
+        f"(kept.canonical OR {later}) AND {below} AND {since}",
+        f"(kept.left_at IS NULL OR {later}) AND {ours} AND {since}",
+        canonical="true",
+    )
 
 
 _OURS = "{0}.from_block BETWEEN %(past_fork)s AND %(past_top)s AND {0}.block_hash = ANY(%(past_hashes)s)"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 from itertools import compress
 from typing import Generic, TypeVar
 
-from eth_utils.crypto import keccak
+from eth_hash.auto import keccak
 
 from service.addresses import ZERO
 from service.amounts import AMOUNT_MAX

@@ -74,12 +74,16 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """A contract that the factory deployed, or a governor's timelock. `kind` is what the deployer called it."""
+    """A contract that the factory deployed, or a governor's timelock. `kind` is what the deployer called it.
+
+    Rows of two reads with another `rebuilt` may differ, also as of one block: they were made anew between them.
+    """
 
     id: int
     address: bytes
     deployed_block: int
     kind: str
+    rebuilt: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +201,7 @@ async def _tip(connection: ReadConnection, chain_id: int) -> int | None:
 # Contracts
 
 _DEPLOYED = """
-SELECT contracts.id, contracts.address, deployments.block_number, deployments.kind
+SELECT contracts.id, contracts.address, deployments.block_number, deployments.kind, contracts.rebuilt
 FROM mirror.contracts JOIN mirror.deployments ON deployments.contract_id = contracts.id AND deployments.canonical
 WHERE contracts.chain_id = %(chain_id)s AND deployments.block_number <= %(block)s
 """
@@ -251,7 +255,7 @@ async def contract_states(
     """Those of the contracts that the factory had deployed by `block`, by address, with their state then."""
     rows = await _all(
         connection,
-        """SELECT contracts.id, contracts.address, deployments.block_number, deployments.kind,
+        """SELECT contracts.id, contracts.address, deployments.block_number, deployments.kind, contracts.rebuilt,
             coalesce((SELECT amount FROM mirror.supplies s WHERE s.contract_id = contracts.id
                 AND s.from_block <= %(block)s AND s.canonical ORDER BY s.from_block DESC LIMIT 1), 0),
             coalesce((SELECT paused FROM mirror.pauses p WHERE p.contract_id = contracts.id

@@ -19,7 +19,7 @@ from service.mirror import adoptions, staging
 from service.mirror.apply import register
 from service.mirror.derive import ANY_SIZE, derive
 from service.mirror.filling import Filling, Progress, refuse_undone
-from service.mirror.joining import Gap
+from service.mirror.joining import Gap, count_rebuilt
 from service.mirror.projections import Deployment, ImpossibleAmount
 from service.mirror.staging import Work
 from service.mirror.tables import DEPLOYMENTS, EVENT_LOG, RANGED, TRANSFERS
@@ -231,6 +231,7 @@ class _Rebuilding(Filling):
                 raise NodeLied("blocks were undone while the contract was rebuilt")
             if target.deployment is not None:
                 await _write_deployment(session, contract_id, target.deployment)
+            await count_rebuilt(session, contract_id)
             after = await _fingerprint(session, contract_id)
             differed = tuple(name for name in before if before[name] != after[name])
             digest_after = await _digest(session, contract_id)
@@ -255,7 +256,8 @@ async def _write_deployment(session: AsyncSession, contract_id: int, given: Depl
             """INSERT INTO mirror.deployments (contract_id, block_hash, block_number, salt, operator, kind, canonical)
             VALUES (:contract_id, :block_hash, :block_number, :salt, :operator, :kind, true)
             ON CONFLICT (contract_id, block_hash) DO UPDATE SET block_number = excluded.block_number,
-                salt = excluded.salt, operator = excluded.operator, kind = excluded.kind, canonical = true"""
+                salt = excluded.salt, operator = excluded.operator, kind = excluded.kind, canonical = true,
+                left_at = NULL"""
         ),
         {
             **place,

@@ -116,9 +116,20 @@ async def stage(session: AsyncSession, work: Work, pieces: Sequence[Rows]) -> No
 
 
 async def forget(session: AsyncSession, contract: bytes, *, chain_id: int) -> None:
-    """Throw away all that is staged of a contract, which is so followed no longer unless it was shown before."""
+    """Throw away all that is staged of a contract, which is expelled so, unless it was shown before."""
     query = text("SELECT id FROM mirror.contracts WHERE chain_id = :chain_id AND address = :address")
     contract_id = await session.scalar(query, {"chain_id": chain_id, "address": contract})
+    # Nobody saw it, so it left when it came.
+    await session.execute(
+        text(
+            """INSERT INTO mirror.deployments
+                (contract_id, block_hash, block_number, salt, operator, kind, canonical, left_at)
+            SELECT contract_id, block_hash, block_number, salt, operator, kind, false, statement_timestamp()
+            FROM staging.deployments WHERE contract_id = :id
+            ON CONFLICT (contract_id, block_hash) DO NOTHING"""
+        ),
+        {"id": contract_id},
+    )
     for table in (*_BULK, "deployments"):
         await session.execute(text(f"DELETE FROM staging.{table} WHERE contract_id = :id"), {"id": contract_id})
 

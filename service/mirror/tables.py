@@ -71,7 +71,10 @@ class ShowingRow(Base):
 
 
 class ContractRow(Base):
-    """An address that the factory ever deployed to, on any branch of the chain."""
+    """An address that the factory ever deployed to, on any branch of the chain.
+
+    `rebuilt` counts how often its rows were made anew: what is remembered of a block's rows belongs to one such count.
+    """
 
     __tablename__ = "contracts"
     __table_args__ = (
@@ -83,13 +86,15 @@ class ContractRow(Base):
     id: Mapped[int] = mapped_column(Integer, Identity(), primary_key=True)
     chain_id: Mapped[int] = mapped_column(BigInteger)
     address: Mapped[bytes]
+    rebuilt: Mapped[int] = mapped_column(Integer, server_default=text("0"))
 
 
 class DeploymentRow(Base):
     """The factory's `Deployed` event, or a governor's word of its timelock: from this block on, it is followed.
 
     `kind` is what the deployer called it, `unknown` where that is no printable text; it is told, not proven. Nothing of
-    the contract was shown before `shown_at`, however old its block is.
+    the contract was shown before `shown_at`, however old its block is. Where it was expelled, it was shown until
+    `left_at`; where nobody ever saw it, or its rows were withdrawn since, both times are one.
     """
 
     __tablename__ = "deployments"
@@ -99,6 +104,7 @@ class DeploymentRow(Base):
         _bytes_long("block_hash", 32),
         _bytes_long("salt", 32),
         _bytes_long("operator", 20),
+        CheckConstraint("left_at IS NULL OR NOT canonical", name="left"),
         {"schema": SCHEMA},
     )
 
@@ -110,6 +116,7 @@ class DeploymentRow(Base):
     kind: Mapped[str] = mapped_column(Text)
     canonical: Mapped[bool]
     shown_at: Mapped[datetime] = mapped_column(server_default=func.statement_timestamp())
+    left_at: Mapped[datetime | None]
 
 
 def _newest_first(table: str, *columns: str) -> Index:

@@ -9,13 +9,13 @@ from service.chain.node import NodeRefused
 from service.chain.reader import Chain
 from service.chain.reasons import Reason
 from service.db import Database, ReadConnection
-from service.mirror import queries, verify_history, verify_rows, verify_state
-from service.mirror.differences import Difference, Finding, Progress, ReorganisedMeanwhile, Report, Tally
+from service.mirror import adoptions, queries, verify_history, verify_rows, verify_state
+from service.mirror.differences import NOTHING, Difference, Finding, Progress, ReorganisedMeanwhile, Report, Tally
 from service.mirror.judge import judge
 from service.mirror.projections import Deployment
 from service.mirror.queries import Contract, Label
 from service.mirror.sampling import Sample
-from service.mirror.verify_deployments import adopted, compare_deployments, deployed
+from service.mirror.verify_deployments import adopted, compare_deployments, deployed, expelled
 from service.mirror.verify_history import History
 
 __all__ = ["Difference", "Finding", "ReorganisedMeanwhile", "Report", "Sample", "Scope", "verify"]
@@ -99,9 +99,11 @@ class _Comparison:
         self.tally.expect(sum(rows.values()))
         self.tally.add(1)
         on_chain = await deployed(self.chain, factory=self.factory, first=self.oldest, last=self.label.block)
+        left = await expelled(self.db, self.chain, self.label, on_chain)
+        on_chain = [each for each in on_chain if each not in left]
         differences = await compare_deployments(self.db, self.label, on_chain)
         self.tally.add(1)
-        findings: list[Finding] = []
+        findings = [_expelled(each) for each in left]
         for contract in chosen:
             differences += await verify_state.compare_state(self._comparing(contract))
             findings += await self._judged(contract)
@@ -134,6 +136,11 @@ class _Comparison:
         ids = {contract.address: contract.id for contract in self.found}
         since = verify_history.followed(on_chain, self.found, last=self.label.block)
         return History(self.db, self.chain, self.label.chain, since, ids, self.tally)
+
+
+def _expelled(left: Deployment) -> Finding:
+    told = f"deployed in block {left.block_number}"
+    return Finding("expelled", left.contract, adoptions.IMPOSSIBLE, None, left.block_number, NOTHING, told)
 
 
 async def _contracts(db: Database, label: Label) -> AsyncIterator[Contract]:

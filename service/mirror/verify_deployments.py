@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from eth_utils.crypto import keccak
+from eth_hash.auto import keccak
 
 from service.addresses import ZERO, hex0x
-from service.chain import contracts
+from service.chain import artifacts, contracts
 from service.chain.node import NodeRefused, NodeUnavailable
 from service.chain.reader import Chain, Log
 from service.db import Database
-from service.mirror import adoptions, projections
+from service.mirror import projections, proxies
 from service.mirror.differences import NOTHING, Difference
 from service.mirror.projections import Deployment
 from service.mirror.queries import Label
@@ -32,7 +32,13 @@ FROM mirror.contracts JOIN mirror.deployments ON deployments.contract_id = contr
 WHERE contracts.chain_id = %(chain_id)s AND deployments.block_number <= %(block)s AND deployments.operator = %(nobody)s
 """
 
-_TIMELOCK_CHANGE = keccak(text=projections.TIMELOCK_CHANGE)
+_EXPELLED = """
+SELECT contracts.address, deployments.block_hash
+FROM mirror.contracts JOIN mirror.deployments ON deployments.contract_id = contracts.id
+WHERE contracts.chain_id = %(chain_id)s AND deployments.left_at IS NOT NULL AND NOT deployments.canonical
+"""
+
+_TIMELOCK_CHANGE = keccak(projections.TIMELOCK_CHANGE.encode())
 
 
 async def deployed(chain: Chain, *, factory: bytes, first: int, last: int) -> list[Deployment]:
@@ -87,6 +93,19 @@ def _given(label: Label) -> dict[str, Any]:
     return {"chain_id": label.chain, "block": label.block, "nobody": ZERO}
 
 
+async def expelled(db: Database, chain: Chain, label: Label, on_chain: Sequence[Deployment]) -> list[Deployment]:
+    """Those of the factory's contracts that the mirror left for what they said, none of which has code of ours."""
+    async with db.read() as connection:
+        gone = set(await (await connection.execute(_EXPELLED, {"chain_id": label.chain})).fetchall())
+    return [
+        each
+        for each in on_chain
+        if each.block_number <= label.block
+        and (each.contract, each.block_hash) in gone
+        and not artifacts.is_code_of_ours(await chain.code(each.contract, block=label.block))
+    ]
+
+
 async def compare_deployments(db: Database, label: Label, on_chain: Sequence[Deployment]) -> list[Difference]:
     """Contracts that the mirror misses, has too many of, or tells otherwise than the factory.
 
@@ -104,7 +123,7 @@ async def compare_deployments(db: Database, label: Label, on_chain: Sequence[Dep
         Difference("deployment", address, None, *unlike(mirror.get(address), chain.get(address)))
         for address in sorted(mirror.keys() | chain.keys())
         if mirror.get(address) != chain.get(address)
-        and not (address not in chain and mirror[address]["kind"] in adoptions.KINDS)
+        and not (address not in chain and mirror[address]["kind"] in proxies.OTHERS)
     ]
 
 

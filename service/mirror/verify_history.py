@@ -16,7 +16,7 @@ from service.addresses import ZERO
 from service.chain import events
 from service.chain.reader import Block, Chain, Log
 from service.db import Database
-from service.mirror import adoptions, projections
+from service.mirror import projections, proxies
 from service.mirror.apply import Happened, Step, derived, opening_states
 from service.mirror.differences import Difference, ReorganisedMeanwhile, Tally
 from service.mirror.projections import Deployment
@@ -249,5 +249,5 @@ def followed(on_chain: Iterable[Deployment], found: Iterable[Contract], *, last:
     Args:
         found: those of the mirror, among which are the adopted ones.
     """
-    adopted = {each.address: each.deployed_block for each in found if each.kind in adoptions.KINDS}
+    adopted = {each.address: each.deployed_block for each in found if each.kind in proxies.OTHERS}
     return adopted | {each.contract: each.block_number for each in on_chain if each.block_number <= last}

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from eth_utils.crypto import keccak
+from eth_hash.auto import keccak
 
 from service.addresses import ZERO, checksum, hex0x
 from service.chain import contracts
@@ -19,7 +19,7 @@ from service.deployments.queries import Target
 from service.mirror import facts
 from service.mirror import queries as mirror
 
-OPERATOR_ROLE = keccak(text="OPERATOR_ROLE")
+OPERATOR_ROLE = keccak(b"OPERATOR_ROLE")
 """May deploy with the factory."""
 
 _FACTORY_ADMIN_ROLE = bytes(32)

@@ -1,6 +1,6 @@
 """/v1/tokens/…/exports: tables as files, and the manifest of each file."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from service.addresses import Address
 from service.mirror.queries import Label
 from service.operations.labels import LabelView, label_view
-from service.operations.reading import Reading, ReadingAt
+from service.operations.reading import ReadingAt
 from service.ownership.extracts import EXTRACTS, Column, Extract, pages
 from service.ownership.files import Format, Key, finished, made
 from service.ownership.problems import BlockReplaced
@@ -56,7 +56,7 @@ class ManifestView(BaseModel):
 
 
 def _key(extract: Extract, format: Format, found: Seen) -> Key:
-    return (found.contract.address, found.label.hash, extract.name, format)
+    return (found.contract.address, found.contract.rebuilt, found.label.hash, extract.name, format)
 
 
 def _manifest_url(path: str, format: Format, label: Label) -> str:
@@ -69,10 +69,10 @@ def _file_of(extract: Extract) -> Callable[..., Awaitable[StreamingResponse]]:
         token_id: UUID, request: Request, reading: ReadingAt, format: FormatParameter = "csv"
     ) -> StreamingResponse:
         async with seen(reading, token_id, deeds=extract.deeds) as found:
-            label, key = found.label, _key(extract, format, found)
+            label, rebuilt, key = found.label, found.contract.rebuilt, _key(extract, format, found)
         name = f"{extract.name}-{token_id}-{label.block}.{format}"
         return StreamingResponse(
-            made(extract, format, pages(extract, reading, token_id, label), key),
+            made(extract, format, pages(extract, reading, token_id, label, rebuilt), key),
             media_type=MEDIA_TYPES[format],
             headers={
                 "Content-Disposition": f'attachment; filename="{name}"',
@@ -87,17 +87,17 @@ def _file_of(extract: Extract) -> Callable[..., Awaitable[StreamingResponse]]:
 def _manifest_of(extract: Extract) -> Callable[..., Awaitable[ManifestView]]:
     async def manifest(token_id: UUID, reading: ReadingAt, format: FormatParameter = "csv") -> ManifestView:
         async with seen(reading, token_id, deeds=extract.deeds) as found:
-            label, key, contract = found.label, _key(extract, format, found), found.contract.address
+            label, key, contract = found.label, _key(extract, format, found), found.contract
             marks = found.marks
         if finished(key) is None:
-            await _make(extract, format, reading, token_id, label, key)
+            await _make(extract, format, pages(extract, reading, token_id, label, contract.rebuilt), key)
         whole = finished(key)
         assert whole is not None
         return ManifestView(
             table=extract.name,
             format=format,
             token_id=token_id,
-            contract=contract,
+            contract=contract.address,
             rows=whole.rows,
             size_bytes=whole.size_bytes,
             sha256=whole.sha256,
@@ -108,9 +108,9 @@ def _manifest_of(extract: Extract) -> Callable[..., Awaitable[ManifestView]]:
     return manifest
 
 
-async def _make(extract: Extract, format: Format, reading: Reading, token_id: UUID, label: Label, key: Key) -> None:
+async def _make(extract: Extract, format: Format, lines: AsyncIterator[str], key: Key) -> None:
     """Make a file for its digest alone: another process made it before, or nobody did."""
-    async with aclosing(made(extract, format, pages(extract, reading, token_id, label), key)) as chunks:
+    async with aclosing(made(extract, format, lines, key)) as chunks:
         async for _ in chunks:
             pass
 

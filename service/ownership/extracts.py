@@ -66,11 +66,14 @@ class Extract:
         return ",".join(column.name for column in self.columns) + END
 
 
-async def pages(extract: Extract, reading: Reading, token_id: UUID, label: Label) -> AsyncIterator[str]:
+async def pages(extract: Extract, reading: Reading, token_id: UUID, label: Label, rebuilt: int) -> AsyncIterator[str]:
     """The lines of a table as of a label's block, a page at a time, without the header.
 
+    Args:
+        rebuilt: of the contract, as it was when the label was read.
+
     Raises:
-        BlockReplaced: the chain left the block after the label was read.
+        BlockReplaced: the chain left the block after the label was read, or its rows were made anew.
     """
     pinned = replace(reading, pin=Pin(label.hash, label.shown_at), min_block=None)
     position: Position | None = None
@@ -79,6 +82,8 @@ async def pages(extract: Extract, reading: Reading, token_id: UUID, label: Label
             async with seen(pinned, token_id) as found:
                 if found.label.orphaned != label.orphaned:
                     raise BlockReplaced(f"block {label.block} is not what it was: ask for the whole file again")
+                if found.contract.rebuilt != rebuilt:
+                    raise BlockReplaced("the token's rows were made anew: ask for the whole file again")
                 text, position = await extract.page(found, position)
         except PrimaryNeeded:
             # What is sent can't be taken back and asked for again, as other answers are.

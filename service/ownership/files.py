@@ -51,8 +51,8 @@ class Tally:
         return Finished(self.rows, self.size_bytes, self._digest.hexdigest())
 
 
-Key = tuple[bytes, bytes, str, Format]
-"""Contract, block hash, table and format: all that the bytes of a file depend on."""
+Key = tuple[bytes, int, bytes, str, Format]
+"""Contract, how often its rows were made anew, block hash, table, format: all that the bytes of a file depend on."""
 
 _finished: OrderedDict[Key, Finished] = OrderedDict()
 

@@ -1,7 +1,7 @@
 """The order of holders by amount at a past block, kept while somebody pages through it.
 
 At the newest block an index has the order. At a past one it takes every account to make it, so it is made once and
-kept: 20 bytes a holder, under the block's hash, which can never mean another state.
+kept: 20 bytes a holder, under the block's hash, and under the count of how often the contract's rows were made anew.
 """
 
 from collections import OrderedDict
@@ -21,7 +21,7 @@ class Ranks:
 
     def __init__(self, bytes_max: int = KEPT_BYTES_MAX) -> None:
         self._bytes_max = bytes_max
-        self._kept: OrderedDict[tuple[bytes, bytes], bytes] = OrderedDict()
+        self._kept: OrderedDict[tuple[bytes, int, bytes], bytes] = OrderedDict()
 
     async def page(
         self,
@@ -41,7 +41,7 @@ class Ranks:
         return await ownership.amounts_of(connection, contract_id=contract.id, block=block, accounts=accounts)
 
     async def _order(self, connection: ReadConnection, contract: Contract, block: int, block_hash: bytes) -> bytes:
-        key = (contract.address, block_hash)
+        key = (contract.address, contract.rebuilt, block_hash)
         if key not in self._kept:
             self._kept[key] = await ownership.ranked_accounts(connection, contract_id=contract.id, block=block)
         self._kept.move_to_end(key)

@@ -63,7 +63,7 @@ async def read_cap_table(
 ) -> CapTablePage:
     """Who holds the token, with percentages, largest first, equals by address downwards; now or as of a block."""
     of = f"cap-table:{order}:{token_id}"
-    position = decode_cursor(cursor, of, int, int, bytes, bytes) if cursor else None
+    position = decode_cursor(cursor, of, int, int, int, bytes, bytes) if cursor else None
     async with seen(reading, token_id) as found:
         supply = await mirror.supply(found.connection, contract_id=found.contract.id, block=found.label.block)
         # The count goes along in the cursor: it takes all accounts to make, and is the same on every page.
@@ -71,7 +71,9 @@ async def read_cap_table(
             given = {"contract_id": found.contract.id, "block": found.label.block}
             rank, holders, last = 0, await ownership.holders_count(found.connection, **given), None
         else:
-            rank, holders, amount, account = position
+            rank, holders, rebuilt, amount, account = position
+            if rebuilt != found.contract.rebuilt:
+                raise BadCursor("the token's rows were made anew meanwhile: start again without the cursor")
             last = Holding(account, int.from_bytes(amount))
         if order == "account":
             rows = await mirror.holdings_page(
@@ -86,7 +88,9 @@ async def read_cap_table(
     data, next_cursor = page(
         rows,
         limit=limit,
-        cursor_of=lambda end: encode_cursor(of, rank + limit, holders, end.amount.to_bytes(32), end.account),
+        cursor_of=lambda end: encode_cursor(
+            of, rank + limit, holders, found.contract.rebuilt, end.amount.to_bytes(32), end.account
+        ),
     )
     decimals = found.token.decimals
     total = TotalView(holders=holders, amount=supply, display=display_amount(supply, decimals))
@@ -128,7 +132,8 @@ async def list_holder_transfers(
         rows, limit=limit, cursor_of=lambda end: encode_cursor(of, end[0].block_number, end[0].log_index)
     )
     views = [HolderTransferView.seen(transfer, held, account, found.token) for transfer, held in data]
-    return LabelledPage(data=views, next_cursor=next_cursor, at=label_view(found.label, found.marks))
+    marks = [*found.marks, *([movements.OUT_OF_ORDER] if any(held is None for _, held in data) else [])]
+    return LabelledPage(data=views, next_cursor=next_cursor, at=label_view(found.label, marks))
 
 
 @router.get("/tokens/{token_id}/deeds/{deed_id}/transfers", responses=documented(*_PAGES, WrongTokenKind, DeedNotFound))

@@ -52,11 +52,15 @@ class HolderTransferView(TransferView):
 
     direction: Literal["in", "out", "self"]
     counterparty: Address | None = Field(examples=[ALICE], description="Null where it was minted or burned.")
-    held: Amount = Field(examples=["1050"], description="Base units held after this very movement.")
-    held_display: str = Field(examples=["10.5"], description="The same in whole tokens.")
+    held: Amount | None = Field(
+        examples=["1050"],
+        description="Base units held after this very movement; null where the contract told of it before it told of "
+        "what it moves (`at.marks` says so too): the end of the block tells.",
+    )
+    held_display: str | None = Field(examples=["10.5"], description="The same in whole tokens.")
 
     @classmethod
-    def seen(cls, transfer: Transfer, held: int, account: bytes, token: Token) -> "HolderTransferView":
+    def seen(cls, transfer: Transfer, held: int | None, account: bytes, token: Token) -> "HolderTransferView":
         """The view of a movement from one of its sides."""
         other = transfer.sender if transfer.recipient == account else transfer.recipient
         own = transfer.sender == transfer.recipient
@@ -67,7 +71,7 @@ class HolderTransferView(TransferView):
                 "direction": direction,
                 "counterparty": None if other == ZERO else other,
                 "held": held,
-                "held_display": display_amount(held, token.decimals),
+                "held_display": None if held is None else display_amount(held, token.decimals),
             }
         )
 

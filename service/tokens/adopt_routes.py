@@ -8,7 +8,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 from service.access.http import REFUSED, Authenticated
-from service.addresses import Address, Hash
+from service.addresses import Address, Hash, checksum
 from service.mirror import facts, proxies
 from service.mirror.adoptions import Adoption
 from service.mirror.facts import EventEntry
@@ -56,7 +56,9 @@ class ImplementationView(BaseModel):
     """What a proxy announced: the code behind it, the beacon that names that code, or who may exchange it."""
 
     implementation: str | None = Field(examples=[ALICE])
-    beacon: str | None = Field(examples=[None])
+    beacon: str | None = Field(
+        examples=[None], description="With an implementation, the beacon that announced it; alone, the proxy's new one."
+    )
     admin: str | None = Field(examples=[None], description="The zero address where nobody may any more.")
     block: int = Field(examples=[42])
     block_hash: Hash
@@ -65,12 +67,13 @@ class ImplementationView(BaseModel):
     transaction_hash: Hash
 
     @classmethod
-    def of(cls, entry: EventEntry) -> "ImplementationView":
-        """The view of one event of a proxy. Source: ERC-1967."""
+    def of(cls, entry: EventEntry, proxy: bytes) -> "ImplementationView":
+        """The view of one event of a proxy, or of its beacon. Source: ERC-1967."""
         said = entry.arguments
+        beacon = None if entry.contract == proxy else checksum(entry.contract)
         told = {
             "implementation": said.get("implementation"),
-            "beacon": said.get("beacon"),
+            "beacon": said.get("beacon", beacon),
             "admin": said.get("newAdmin"),
         }
         return cls.model_validate(
@@ -98,6 +101,7 @@ class ImplementationView(BaseModel):
         problems.NoCode,
         problems.NodeAway,
         problems.NotAToken,
+        problems.TooManyAdoptions,
     ),
 )
 async def adopt_token(order: AdoptionOrder, ask: AskingDep, ledger: LedgerDep, response: Response) -> AdoptionView:
@@ -128,9 +132,10 @@ async def list_implementations(
     async with reading.open() as (connection, label):
         token = await queries.token(connection, issuer_id=reading.caller.issuer_id, id=token_id)
         contract = await queries.contract_of(connection, token, label)
+        beacons = await proxies.beacons(connection, contract_id=contract.id, block=label.block)
         rows = await facts.events_page(
             connection,
-            contract_ids=[contract.id],
+            contract_ids=[contract.id, *beacons],
             names=list(proxies.EVENTS),
             block=label.block,
             before=None if before is None else (before[0], before[1]),
@@ -139,5 +144,5 @@ async def list_implementations(
     shown, next_cursor = page(
         rows, limit=limit, cursor_of=lambda last: encode_cursor(of, last.block_number, last.log_index)
     )
-    views = [ImplementationView.of(row) for row in shown]
+    views = [ImplementationView.of(row, contract.address) for row in shown]
     return LabelledPage(data=views, next_cursor=next_cursor, at=label_view(label))

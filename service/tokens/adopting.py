@@ -4,8 +4,8 @@ import asyncio
 from dataclasses import dataclass
 from uuid import UUID
 
-from eth_utils.crypto import keccak
-from sqlalchemy import insert, update
+from eth_hash.auto import keccak
+from sqlalchemy import insert, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -22,7 +22,15 @@ from service.mirror.queries import BlockInFuture
 from service.operations.submit import Ledger, Request
 from service.tokens import queries
 from service.tokens.orders import AdoptionOrder
-from service.tokens.problems import AdoptionNotFound, AlreadyAdopted, AlreadyFollowed, NoCode, NodeAway, NotAToken
+from service.tokens.problems import (
+    AdoptionNotFound,
+    AlreadyAdopted,
+    AlreadyFollowed,
+    NoCode,
+    NodeAway,
+    NotAToken,
+    TooManyAdoptions,
+)
 from service.tokens.queries import Token
 from service.tokens.tables import TokenRow
 
@@ -30,11 +38,14 @@ NAME_MAX = 120
 SYMBOL_MAX = 16
 """Longest name and symbol that are kept of what a contract calls itself."""
 
+OPEN_MAX = 20
+"""Adoptions of one issuer that have not ended: the mirror fills in one contract at a time, for all issuers."""
+
 WORD = 32
 
 
 def _selector(signature: str) -> bytes:
-    return keccak(text=signature)[:4]
+    return keccak(signature.encode())[:4]
 
 
 _SOMEBODY = bytes(12) + b"\x11" * 20
@@ -73,6 +84,7 @@ async def adopt(ledger: Ledger, request: Request, order: AdoptionOrder) -> tuple
         AlreadyFollowed: the factory deployed it.
         BlockInFuture: `start_block` is above the mirror's newest block.
         NoCode, NotAToken: as their names say.
+        TooManyAdoptions: `OPEN_MAX` of the issuer's have not ended.
         NodeAway: the node does not answer, so nobody can tell.
     """
     try:
@@ -196,6 +208,7 @@ async def _store(
     adoption_id, issuer_id, chain_id = new_id(), request.caller.issuer_id, ledger.chain.chain_id
     if not await request.claim(session, f"adoptions/{adoption_id}"):
         return
+    await _refuse_too_many(session, issuer_id)
     place = {"issuer_id": issuer_id, "chain_id": chain_id, "address": order.address}
     await session.execute(
         insert(AdoptionRow).values(id=adoption_id, kind=said.kind, start_block=order.start_block, **place)
@@ -218,3 +231,17 @@ async def _store(
         )
     if stored is None:
         raise AlreadyAdopted("another request adopted it a moment ago: list the tokens with GET /v1/tokens")
+
+
+async def _refuse_too_many(session: AsyncSession, issuer_id: UUID) -> None:
+    # One at a time for each issuer until the commit, or all that come at once would count the same.
+    await session.execute(
+        text("SELECT pg_advisory_xact_lock(hashtextextended('adoptions:' || :issuer_id, 0))"),
+        {"issuer_id": issuer_id.hex},
+    )
+    count, oldest = await adoptions.open_count(session, issuer_id=issuer_id)
+    if count >= OPEN_MAX:
+        raise TooManyAdoptions(
+            f"{count} adoptions have not ended: wait until one has, such as GET /v1/adoptions/{oldest}, and ask again",
+            adoption_id=str(oldest),
+        )

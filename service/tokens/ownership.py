@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from pydantic import BeforeValidator, WithJsonSchema
 
-from service.addresses import parse_holder
+from service.addresses import parse_address, parse_holder
 from service.db import ReadConnection
 from service.mirror import adoptions, proxies
 from service.mirror import queries as mirror
@@ -86,9 +86,11 @@ async def _token_views(
     adopted = await adoptions.adoptions(connection, issuer_id=issuer_id, ids=adopting) if adopting else {}
     refused = {each.id for each in adopted.values() if each.status == "refused"}
     others = [token.address for token in tokens if token.adoption_id is not None and token.address in states]
-    marks = await adoptions.marks(connection, chain_id=chain_id, addresses=others) if others else {}
     contract_ids = [states[address].id for address in others]
     behind = await proxies.behind(connection, contract_ids=contract_ids, block=label.block) if others else {}
+    beacons = {of: parse_address(told["beacon"]) for of, told in behind.items() if "beacon" in told}
+    addresses = [*others, *beacons.values()]
+    marks = await adoptions.marks(connection, chain_id=chain_id, addresses=addresses) if others else {}
     views = []
     for token in tokens:
         state = states.get(token.address)
@@ -104,7 +106,7 @@ async def _token_views(
                     deployed_block=state.deployed_block,
                     total_supply=state.supply,
                     paused=state.paused,
-                    marks=marks.get(token.address, []),
+                    marks=[*marks.get(token.address, []), *marks.get(beacons.get(state.id, b""), [])],
                     **behind.get(state.id, {}),
                 )
             )

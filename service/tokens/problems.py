@@ -55,6 +55,12 @@ class AlreadyAdopted(Problem):
     slug, title, status = "already-adopted", "This contract is adopted already", 409
 
 
+class TooManyAdoptions(Problem):
+    """So many of the issuer's adoptions have not ended that one has to end first; `adoption_id` names the oldest."""
+
+    slug, title, status = "too-many-adoptions", "Too many adoptions are on their way", 409
+
+
 class AlreadyFollowed(Problem):
     """The contract was deployed through this deployment's factory, so it is mirrored without being adopted."""
 

@@ -50,7 +50,8 @@ class MarkView(BaseModel):
         examples=["fee-on-transfer"],
         description="`fee-on-transfer`, `rebasing` and `balances-do-not-follow`: what accounts hold may be other than "
         "their transfers say. `no-return-value`: `transfer` answers nothing. `proxy-not-announced`: the code behind it "
-        "was exchanged without an event.",
+        "was exchanged without an event, by itself or by its beacon. `history-unproven`: nobody proved that its "
+        "history is whole.",
     )
     block: int = Field(examples=[42])
     detail: str = Field(examples=[f"{ALICE}: its transfers say 543, the contract 541"])
@@ -74,7 +75,9 @@ class TokenView(BaseModel):
     total_supply: Amount | None = Field(examples=["1000"])
     paused: bool | None
     marks: list[MarkView] = Field(description="What a contract of others does besides its transfers.")
-    implementation: str | None = Field(examples=[None], description="The code behind a proxy, as it announced it.")
+    implementation: str | None = Field(
+        examples=[None], description="The code behind a proxy, as it or its beacon announced it."
+    )
     beacon: str | None = Field(examples=[None], description="What tells a proxy which code is behind it.")
     created_at: datetime
 

@@ -1,7 +1,7 @@
 """The shipped artifacts, and what they say of deployed code."""
 
 import pytest
-from eth_utils.crypto import keccak
+from eth_hash.auto import keccak
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 from eth_abi.abi import encode
 from eth_abi.exceptions import DecodingError, EncodingError
-from eth_utils.crypto import keccak
+from eth_hash.auto import keccak
 from hypothesis import given
 from hypothesis import strategies as st
 from web3 import Web3
@@ -114,7 +114,7 @@ def test_an_operations_nonce_is_the_hash_of_its_domain(chain_id: int, contract: 
 async def test_the_factory_deploys_where_we_computed(chain: Chain, world: World) -> None:
     admin = world.accounts[0]
     factory = world.create("AssetFactory", admin)
-    code, salt = contracts.creation_code("IssuerAuthority", admin, 0, admin), keccak(text="salt")
+    code, salt = contracts.creation_code("IssuerAuthority", admin, 0, admin), keccak(b"salt")
     kind = contracts.name32("IssuerAuthority")
     mined = world.send(factory, contracts.encode_call("AssetFactory", "deploy", salt, code, kind), sender=admin)
     log = next(log for log in mined["logs"] if log["topics"][0] == "0x" + contracts.DEPLOYED.hex())
@@ -128,7 +128,7 @@ async def test_the_factory_deploys_where_we_computed(chain: Chain, world: World)
 
 
 def test_the_operation_that_ends_calldata_is_found() -> None:
-    burned = keccak(text="operation")
+    burned = keccak(b"operation")
     policy = (1, 1, 10, 5, 10**30)
     for name, function, arguments in (
         ("AssetToken", "mint", (bytes(20), 7)),
@@ -175,7 +175,7 @@ def written(*numbers: int) -> bytes:
 
 def test_offsets_to_one_list_are_no_call() -> None:
     head = written(0, 0xA0, 0xC0, 0xE0, 0x100, 0, 0, 0)
-    data = keccak(text=CLAIM)[:4] + head + written(400, *[32 * 400] * 400) + written(500, *[0] * 500)
+    data = keccak(CLAIM.encode())[:4] + head + written(400, *[32 * 400] * 400) + written(500, *[0] * 500)
     began = time.perf_counter()
     assert contracts.describe_call(data) is None
     assert contracts.describe_call_to("Distributor", data) is None

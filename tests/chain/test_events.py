@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from eth_abi.abi import encode
+from eth_hash.auto import keccak
 from eth_utils.abi import abi_to_signature, collapse_if_tuple
-from eth_utils.crypto import keccak
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -47,7 +47,7 @@ def sample(type_: str) -> tuple[Any, Any]:
 
 def log_of(entry: Mapping[str, Any], values: list[Any]) -> Log:
     """The log that a contract would write."""
-    topics = [keccak(text=abi_to_signature(dict(entry)))]  # type: ignore[arg-type]
+    topics = [keccak(abi_to_signature(dict(entry)).encode())]  # type: ignore[arg-type]
     types, plain = [], []
     for item, value in zip(entry["inputs"], values, strict=True):
         type_ = collapse_if_tuple(item)
@@ -67,7 +67,7 @@ def test_every_event_is_read_as_it_was_written(place: tuple[str, int]) -> None:
     samples = [sample(item["type"]) for item in entry["inputs"]]
     event = decode_event(log_of(entry, [value for value, _ in samples]))
     told = [
-        hex0x(keccak(text=str(value))) if item["indexed"] and item["type"] == "string" else text
+        hex0x(keccak(str(value).encode())) if item["indexed"] and item["type"] == "string" else text
         for item, (value, text) in zip(entry["inputs"], samples, strict=True)
     ]
     assert event is not None
@@ -136,14 +136,14 @@ def test_an_indexed_text_is_told_by_its_hash() -> None:
     entry = event_entry("Told", "string indexed reason")
     event = EventTable([entry]).decode(log_of(entry, ["why"]))
     assert event is not None
-    assert event.arguments == {"reason": hex0x(keccak(text="why"))}
+    assert event.arguments == {"reason": hex0x(keccak(b"why"))}
 
 
 @pytest.mark.parametrize("given", [b"a\x00b", b"\xff\xfe", b"\xed\xa0\x80", "Zürich \U0001f3e0".encode()])
 def test_text_is_such_that_a_database_takes_it(given: bytes) -> None:
     entry = event_entry("Told", "string reason")
     data = encode(["bytes"], [given])
-    event = EventTable([entry]).decode(Log(1, b"", b"", 0, b"", (keccak(text="Told(string)"),), data))
+    event = EventTable([entry]).decode(Log(1, b"", b"", 0, b"", (keccak(b"Told(string)"),), data))
     assert event is not None
     assert "\0" not in event.arguments["reason"]
     assert event.arguments["reason"] == given.decode(errors="replace").replace("\0", "\ufffd")
@@ -189,7 +189,7 @@ def test_values_that_share_their_bytes_are_refused() -> None:
     table = EventTable([entry])
     count = 1_000
     bomb = b"".join(number.to_bytes(32) for number in (32, count, *[count * 32] * count, 64)) + b"x" * 64
-    log = Log(1, b"", b"", 0, b"", (keccak(text="Told(bytes[])"),), bomb)
+    log = Log(1, b"", b"", 0, b"", (keccak(b"Told(bytes[])"),), bomb)
     assert table.decode(log) is None
     assert table.decode(log_of(entry, [[b"x" * 64] * count])) is not None
 
@@ -197,11 +197,11 @@ def test_values_that_share_their_bytes_are_refused() -> None:
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from(sorted(ENTRIES)), st.binary(max_size=400), st.integers(0, 2**256 - 1))
 def test_no_bytes_make_it_fail(place: tuple[str, int], data: bytes, topic: int) -> None:
-    log = Log(1, b"", b"", 0, b"", (keccak(text=place[0]), *[topic.to_bytes(32)] * place[1]), data)
+    log = Log(1, b"", b"", 0, b"", (keccak(place[0].encode()), *[topic.to_bytes(32)] * place[1]), data)
     event = decode_event(log)
     assert event is None or json.dumps(event.arguments)
 
 
 def test_the_topics_of_the_table_are_those_of_the_events() -> None:
-    assert set(known().topics) == {keccak(text=signature) for signature, _ in ENTRIES}
+    assert set(known().topics) == {keccak(signature.encode()) for signature, _ in ENTRIES}
     assert known().signatures == {signature for signature, _ in ENTRIES}

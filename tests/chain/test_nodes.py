@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from eth_account import Account
-from eth_utils.crypto import keccak
+from eth_hash.auto import keccak
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import rlp
-from eth_utils.crypto import keccak
+from eth_hash.auto import keccak
 from structlog.testing import capture_logs
 
 from service.chain.checks import Check

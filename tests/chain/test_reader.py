@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 from aiohttp import web
 from eth_account import Account
-from eth_utils.crypto import keccak
+from eth_hash.auto import keccak
 
 from service.chain import contracts
 from service.chain.node import AnswerLate, AnswerTooLong, Node, NodeRefused, NodeUnavailable

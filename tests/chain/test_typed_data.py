@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from eth_account import Account
 from eth_account.messages import encode_typed_data
-from eth_utils.crypto import keccak
+from eth_hash.auto import keccak
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -87,9 +87,9 @@ async def test_the_contract_takes_a_signed_transfer_once(chain: Chain, world: Wo
     admin, recipient = world.accounts[0], world.accounts[5]
     token, holder = world.token(), Account.create()
     sender = bytes.fromhex(holder.address[2:])
-    mint = contracts.encode_call("AssetToken", "mint", sender, 100, keccak(text="mint"))
+    mint = contracts.encode_call("AssetToken", "mint", sender, 100, keccak(b"mint"))
     assert world.send(token, mint, sender=admin)["status"] == "0x1"
-    permission = transfer(token, sender, recipient, 40, keccak(text="nonce"))
+    permission = transfer(token, sender, recipient, 40, keccak(b"nonce"))
     signed = holder.unsafe_sign_hash(permission.typed_data().digest())
     assert recover(permission.typed_data().digest(), signed.signature) == sender
     data = permission.calldata(signed.signature)
@@ -104,4 +104,4 @@ async def test_the_contract_takes_a_signed_transfer_once(chain: Chain, world: Wo
 
 @pytest.mark.parametrize("broken", [bytes(64), bytes(66), bytes(65), b"\xff" * 64 + b"\x1b", b"\x01" * 64 + b"\x1d"])
 def test_what_nobody_signed_is_nobodys(broken: bytes) -> None:
-    assert recover(keccak(text="message"), broken) is None
+    assert recover(keccak(b"message"), broken) is None

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.27;
 
+import {IERC1967} from "@openzeppelin/contracts/interfaces/IERC1967.sol";
 import {ERC1967Proxy} from "@openzeppelin/contracts/proxy/ERC1967/ERC1967Proxy.sol";
 import {ERC1967Utils} from "@openzeppelin/contracts/proxy/ERC1967/ERC1967Utils.sol";
 
@@ -14,6 +15,10 @@ contract OddProxy is ERC1967Proxy {
 
     function upgrade(address implementation) external {
         ERC1967Utils.upgradeToAndCall(implementation, "");
+    }
+
+    function announceBeacon(address beacon) external {
+        emit IERC1967.BeaconUpgraded(beacon);
     }
 
     function upgradeSilently(address implementation) external {

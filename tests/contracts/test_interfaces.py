@@ -3,7 +3,7 @@
 from functools import reduce
 
 import pytest
-from eth_utils.crypto import keccak
+from eth_hash.auto import keccak
 from web3 import Web3
 from web3.contract import Contract
 
@@ -94,7 +94,7 @@ EVERY = [*RULED, *VOTES, *DEEDS, ERC5192]
 
 @pytest.mark.parametrize(("stated", "signatures"), EVERY)
 def test_an_interface_id_is_the_sum_of_its_selectors(stated: str, signatures: list[str]) -> None:
-    selectors = [int.from_bytes(keccak(text=signature)[:4], "big") for signature in signatures]
+    selectors = [int.from_bytes(keccak(signature.encode())[:4], "big") for signature in signatures]
     assert reduce(int.__xor__, selectors) == int(stated, 16)
 
 

@@ -3,7 +3,7 @@
 import pytest
 import pytest_asyncio
 from eth_abi.abi import encode
-from eth_utils.crypto import keccak
+from eth_hash.auto import keccak
 
 from service.addresses import checksum
 from service.chain import contracts
@@ -102,7 +102,7 @@ async def test_a_proposal_of_calldata_that_no_compiler_writes_is_shown_as_it_is(
 ) -> None:
     head = [0, 0xA0, 0xC0, 0xE0, 0x100, 0, 0, 0]
     numbers = [*head, 50, *[32 * 50] * 50, 40, *[0] * 40]
-    selector = keccak(text="claimFor(bytes32,uint256[],address[],uint256[],bytes32[][])")[:4]
+    selector = keccak(b"claimFor(bytes32,uint256[],address[],uint256[],bytes32[][])")[:4]
     data = selector + b"".join(number.to_bytes(32) for number in numbers)
     send_as_anyone(
         shared, assembly.governor, contracts.encode_call("AssetGovernor", "propose", [ALICE], [0], [data], "Offsets")
@@ -203,7 +203,7 @@ def execute_in_the_timelock(world: World, assembly: Assembly, id_: str) -> None:
     salt = bytes(a ^ b for a, b in zip(bytes.fromhex(assembly.governor[2:]).ljust(32, b"\0"), hashed, strict=True))
     signature = "executeBatch(address[],uint256[],bytes[],bytes32,bytes32)"
     types = ["address[]", "uint256[]", "bytes[]", "bytes32", "bytes32"]
-    data = keccak(text=signature)[:4] + encode(types, [targets, values, calldatas, bytes(32), salt])
+    data = keccak(signature.encode())[:4] + encode(types, [targets, values, calldatas, bytes(32), salt])
     send_as_anyone(world, assembly.timelock, data)
 
 

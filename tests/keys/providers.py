@@ -19,7 +19,7 @@ from coincurve import PrivateKey
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
-from eth_utils.crypto import keccak
+from eth_hash.auto import keccak
 from moto.kms.utils import ECDSAPrivateKey
 from moto.server import ThreadedMotoServer
 from pkcs11.util.ec import encode_named_curve_parameters

@@ -9,7 +9,7 @@ import rlp
 from eth_account import Account
 from eth_account.messages import encode_typed_data
 from eth_account.typed_transactions.typed_transaction import TypedTransaction
-from eth_utils.crypto import keccak
+from eth_hash.auto import keccak
 
 from service.addresses import checksum
 from service.keys.signed import packed, read_signed, recover

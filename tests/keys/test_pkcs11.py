@@ -135,3 +135,12 @@ async def test_a_forked_process_signs_with_a_session_of_its_own(hsm: Hsm) -> Non
         assert status == 0
         assert recover(b"\x01" * 32, made) == there.signer.address
         assert recover(bytes(32), packed(await there.signer.sign_digest(bytes(32)))) == there.signer.address
+
+
+async def test_a_token_that_was_closed_can_be_opened_again_at_once(hsm: Hsm) -> None:
+    for _ in range(20):
+        token = Token(hsm.module, hsm.label, PIN, timeout_s=TIMEOUT_S)
+        try:
+            assert len(await token.addresses()) == 1
+        finally:
+            await token.close()

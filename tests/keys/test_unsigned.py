@@ -8,7 +8,7 @@ import rlp
 from coincurve import PrivateKey
 from eth_account import Account
 from eth_account.typed_transactions.typed_transaction import TypedTransaction
-from eth_utils.crypto import keccak
+from eth_hash.auto import keccak
 from hexbytes import HexBytes
 from hypothesis import given
 from hypothesis import strategies as st

@@ -3,12 +3,12 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from eth_utils.crypto import keccak
+from eth_hash.auto import keccak
 
 from service.addresses import ZERO
 from tests.mirror.world import Ledger
 
-HASH = keccak(text="a document")
+HASH = keccak(b"a document")
 ADMIN = 0
 
 
@@ -65,7 +65,7 @@ class Estate:
         self.once("DocumentRegistry", "removeDocument", self.at["AssetToken"], HASH)
 
     def comply(self, one: bytes, two: bytes) -> None:
-        investor = keccak(text="investor")
+        investor = keccak(b"investor")
         self.once("ComplianceRegistry", "setIdentity", investor, 756, 2, 0, [])
         self.once("ComplianceRegistry", "linkWallet", one, investor, [])
         self.once("ComplianceRegistry", "linkWallet", two, investor, [])
@@ -89,7 +89,7 @@ class Estate:
             self.by(ADMIN, "DeedToken", "forcedTransfer", two, three, 2)
             self.by(ADMIN, "DeedToken", "forcedTransfer", three, one, 2)
         self.by(ADMIN, "DeedToken", "setFrozenTokens", one, 1, True)
-        self.once("DeedToken", "setURI", 1, "ipfs://newer", keccak(text="newer"))
+        self.once("DeedToken", "setURI", 1, "ipfs://newer", keccak(b"newer"))
         self.once("DeedToken", "setRoyalty", 1, three, 250)
         self.once("DeedToken", "retire", 5, "sold to the city")
         with self.ledger.one_block():
@@ -117,7 +117,7 @@ class Estate:
             [target],
             [0],
             [b""],
-            keccak(text=description),
+            keccak(description.encode()),
             block=self.ledger.height(),
         )
         return int(answer[0])

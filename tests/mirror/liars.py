@@ -14,10 +14,11 @@ Lie = Callable[[str, list[Any], Any], Any]
 
 
 class Liar:
-    """An endpoint in front of a node; `lie` may change at any time."""
+    """An endpoint in front of a node; `lie` and `lacks` may change at any time."""
 
     def __init__(self, behind_url: str) -> None:
         self.lie: Lie | None = None
+        self.lacks: frozenset[str] = frozenset()  # methods that it does not offer
         self.asked: list[str] = []  # methods that came in, in order
         self.requests = 0
         self.url = ""
@@ -35,6 +36,8 @@ class Liar:
         return web.json_response(told if isinstance(calls, list) else told[0])
 
     def _told(self, call: Any, answer: Any) -> Any:
+        if call["method"] in self.lacks:
+            return {"jsonrpc": "2.0", "id": call["id"], "error": {"code": -32601, "message": "Method not found"}}
         if self.lie is None or "result" not in answer:
             return answer
         return {**answer, "result": self.lie(call["method"], call["params"], answer["result"])}

@@ -4,14 +4,16 @@ import asyncio
 from typing import Any
 
 import pytest
+from eth_abi.abi import encode
+from eth_hash.auto import keccak
 from pydantic import SecretStr
 from sqlalchemy import text
 
-from service.chain.node import NodeRefused
-from service.chain.reader import Chain
+from service.chain.node import NodeRefused, NodeUnavailable
+from service.chain.reader import Block, Chain
 from service.db import Database, new_id
 from service.mirror import adopting, adoptions, moments
-from service.mirror.adopting import Adopter
+from service.mirror.adopting import Adopter, Sought, extend_below, first_block
 from service.mirror.verify import Scope, verify
 from tests.mirror.test_backfill import everything
 from tests.mirror.test_restart import Killed, Mortal
@@ -51,13 +53,14 @@ async def want(db: Database, token: bytes, **given: Any) -> None:
         await session.execute(
             text(
                 """INSERT INTO adoptions (id, issuer_id, chain_id, address, kind, start_block)
-                VALUES (:id, :issuer_id, :chain_id, :address, 'erc20', :start_block)"""
+                VALUES (:id, :issuer_id, :chain_id, :address, :kind, :start_block)"""
             ),
             {
                 "id": new_id(),
                 "issuer_id": issuer_id,
                 "chain_id": CHAIN_ID,
                 "address": token,
+                "kind": "erc20",
                 "start_block": None,
                 **given,
             },
@@ -177,6 +180,38 @@ async def test_a_contract_older_than_the_mirror_brings_the_blocks_below_it(
     await agrees(mirror, stranger)
 
 
+class Dropping(Chain):
+    """A node that is away after it gave so many answers of headers."""
+
+    left = 1
+    widest = 0
+
+    async def blocks(self, *, first: int, count_max: int) -> list[Block]:
+        if self.left == 0:
+            raise NodeUnavailable("away")
+        self.left, self.widest = self.left - 1, max(self.widest, count_max)
+        return await super().blocks(first=first, count_max=count_max)
+
+
+async def test_blocks_below_the_mirror_come_in_pieces_and_go_on_where_they_were_cut(
+    mirror: Mirror, ledger: Ledger, chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adopting, "HEADERS_AT_ONCE", 2)
+    young = ledger.first
+    ledger.mine(7)
+    ledger.first = ledger.height()
+    await mirror.converge()
+    node = Dropping(chain._node, chain_id=CHAIN_ID, finality=chain.finality)
+    with pytest.raises(NodeUnavailable):
+        await extend_below(mirror.db, node, mirror.lease, chain_id=CHAIN_ID, first=young)
+    oldest = "SELECT min(number), count(*) FROM mirror.blocks WHERE canonical"
+    assert await mirror.rows(oldest) == [(ledger.first - 2, 3)]
+    node.left = 99
+    await extend_below(mirror.db, node, mirror.lease, chain_id=CHAIN_ID, first=young)
+    assert await mirror.rows(oldest) == [(young, ledger.height() - young + 1)]
+    assert node.widest == 2
+
+
 class Forgetful(Chain):
     """A node that knows the state of the newest blocks alone."""
 
@@ -191,6 +226,38 @@ class Forgetful(Chain):
 @pytest.fixture
 async def forgetful(chain: Chain) -> Forgetful:
     return Forgetful(chain._node, chain_id=CHAIN_ID, finality=chain.finality)
+
+
+class Asked(Chain):
+    """A node that counts what it is asked of code, and is away after so many questions."""
+
+    left = 3
+    asked: list[int | None]
+
+    async def code(self, address: bytes, *, block: int | None = None) -> bytes:
+        if self.left == 0:
+            raise NodeUnavailable("away")
+        self.left -= 1
+        self.asked.append(block)
+        return await super().code(address, block=block)
+
+
+async def test_a_search_for_the_first_block_asks_nothing_twice(ledger: Ledger, stranger: bytes, chain: Chain) -> None:
+    node = Asked(chain._node, chain_id=CHAIN_ID, finality=chain.finality)
+    node.asked, sought, first = [], Sought(), None
+    with pytest.raises(NodeUnavailable):
+        await first_block(node, stranger, final=ledger.height(), sought=sought)
+    node.left = 99
+    for final in (ledger.height(), ledger.height() + 1):
+        found = await first_block(node, stranger, final=final, sought=sought)
+        assert found == (first or found)
+        first = found
+    assert await chain.code(stranger, block=first)
+    assert len(node.asked) == len(set(node.asked))
+    node.asked, absent = [], Sought()
+    for _ in range(2):
+        assert await first_block(node, b"\xab" * 20, final=5, sought=absent) is None
+    assert node.asked == [5], "what a final block says holds until a later one is final"
 
 
 async def test_a_node_without_history_is_helped_by_a_start_block(
@@ -281,3 +348,67 @@ async def test_deeds_that_no_transfer_tells_of_are_marked(mirror: Mirror, ledger
     await want(db, deeds)
     await adopt(mirror)
     assert await mirror.rows("SELECT name FROM mirror.marks") == [("balances-do-not-follow",)]
+
+
+def make_deed(ledger: Ledger, deeds: bytes, holder: bytes, deed_id: int) -> None:
+    ledger._do(deeds, keccak(b"mint(address,uint256)")[:4] + encode(["address", "uint256"], [holder, deed_id]), holder)
+
+
+async def test_deeds_that_may_be_older_than_a_beginning_nobody_proved_are_marked(
+    mirror: Mirror, ledger: Ledger, db: Database, forgetful: Forgetful
+) -> None:
+    deeds, one = ledger._create(odd_code("PlainERC721"), ledger.accounts[1]), ledger.accounts[1]
+    make_deed(ledger, deeds, one, 7)
+    ledger.mine(3)
+    make_deed(ledger, deeds, one, 8)
+    since = ledger.height()
+    ledger.mine(3)
+    await mirror.converge()
+    await want(db, deeds, kind="erc721", start_block=since)
+    assert (await adopt(mirror, forgetful))[:3] == ("live", None, since)
+    async with mirror.db.read() as connection:
+        found = await adoptions.marks(connection, chain_id=CHAIN_ID, addresses=[deeds])
+    (mark,) = found[deeds]
+    assert (mark.name, mark.block, mark.spoils_balances) == ("history-unproven", since, True)
+    assert str(since) in mark.detail
+    assert await mirror.holders(deeds, ledger.height()) == {one: 1}, "deed 7 is not there, and the mark says so"
+
+
+async def test_deeds_with_a_proven_beginning_are_not_marked(mirror: Mirror, ledger: Ledger, db: Database) -> None:
+    deeds, one = ledger._create(odd_code("PlainERC721"), ledger.accounts[1]), ledger.accounts[1]
+    make_deed(ledger, deeds, one, 7)
+    ledger.mine(3)
+    await mirror.converge()
+    await want(db, deeds, kind="erc721", start_block=ledger.height() - 2)
+    assert (await adopt(mirror))[:2] == ("live", None)
+    assert await mirror.rows("SELECT name FROM mirror.marks") == []
+    assert await mirror.holders(deeds, ledger.height()) == {one: 1}
+
+
+async def test_while_rows_are_withdrawn_blocks_are_followed(
+    mirror: Mirror, ledger: Ledger, stranger: bytes, db: Database, forgetful: Forgetful
+) -> None:
+    ledger.transfer(stranger, ledger.accounts[5], ledger.accounts[6], 0)
+    since = ledger.height()
+    ledger.mine(3)
+    await mirror.converge()
+    await want(db, stranger, start_block=since)
+    assert (await adopt(mirror, forgetful))[:2] == ("refused", "history-gone")
+    await want(db, stranger)
+    adopter = Adopter(mirror.db, mirror.chain, chain_id=CHAIN_ID)
+    async with db.transaction() as session:  # as long as this one lasts, so does the withdrawal
+        assert (await session.execute(text("SELECT FROM mirror.transfers WHERE canonical FOR UPDATE"))).all()
+        await adopter.step(mirror.lease)
+        withdrawing = adopter._task
+        assert withdrawing is not None
+        while not await mirror.rows("SELECT FROM pg_locks WHERE NOT granted"):
+            assert not withdrawing.done()
+            await asyncio.sleep(0.01)
+        ledger.mine(1)
+        assert await asyncio.wait_for(mirror.step(), timeout=5) == 1
+        assert (await mirror.label()).block == ledger.height()
+        assert not withdrawing.done()
+    await worked(adopter)
+    await adopter.aclose()
+    assert (await adopt(mirror))[0] == "live"
+    await agrees(mirror, stranger)

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from eth_utils.crypto import keccak
+from eth_hash.auto import keccak
 
 from service.addresses import checksum, hex0x
 from service.db import Database
@@ -305,7 +305,7 @@ async def test_a_governors_timelock_is_followed_from_its_first_log_on(
     assert ledger.ask("AssetGovernor", governor.address, "timelock", block=block) == (timelock.address,)
     given = {"contract_id": timelock.id, "block": block}
     assert await asked(mirror, facts.state, aspect="setting", key=b"min-delay", **given) == {"value": "60"}
-    proposer = keccak(text="PROPOSER_ROLE") + governor.address
+    proposer = keccak(b"PROPOSER_ROLE") + governor.address
     assert await asked(mirror, facts.state, aspect="timelock-role", key=proposer, **given) is not None
     rows = await mirror.rows(
         "SELECT salt, operator FROM mirror.deployments WHERE contract_id = %s AND canonical", (timelock.id,)

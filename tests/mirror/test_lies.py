@@ -128,18 +128,54 @@ async def test_of_blocks_with_logs_a_share_is_compared(lied_to: Mirror, ledger: 
     await lied_to.agrees_everywhere()
 
 
-async def test_a_node_without_receipts_is_believed_and_told(lied_to: Mirror, ledger: Ledger, liar: Liar) -> None:
+async def test_a_node_without_receipts_of_blocks_is_asked_for_those_of_transactions(
+    lied_to: Mirror, ledger: Ledger, liar: Liar
+) -> None:
+    liar.lacks, lied_to.gear.receipts_share = frozenset(("eth_getBlockReceipts",)), 1
+    token = busy(ledger, blocks=3)
+    with capture_logs() as logs:
+        await lied_to.converge()
+    assert {entry["event"] for entry in logs} == {"blocks_applied"}
+    await lied_to.agrees_everywhere()
+    with ledger.one_block():
+        for account in ledger.accounts[1:3]:
+            ledger.mint(token, account, 5)
+    before = await lied_to.contents()
+    for name in ("no logs", "one of several logs is missing", "an amount is altered"):
+        liar.lie, lied_to.gear.receipts_share = FOUND_OUT[name]
+        assert await lied_to.step() == 0, name
+        assert await lied_to.halt() == "node-lied", name
+        assert await lied_to.contents() == before, name
+    liar.lie = None
+    await lied_to.converge()
+    await lied_to.agrees_everywhere()
+
+
+async def test_receipts_of_some_of_the_transactions_are_no_proof_of_an_empty_answer(
+    lied_to: Mirror, ledger: Ledger, liar: Liar
+) -> None:
+    token, liar.lacks = ledger.deploy(), frozenset(("eth_getBlockReceipts",))
     lied_to.gear.receipts_share = 1
+    await lied_to.converge()
+    ledger.mint(token, ledger.accounts[1], 5)
 
-    class Poor(Chain):
-        async def block_logs(self, blocks: Any) -> Any:
-            return [None for _ in blocks]
+    def without(method: str, params: list[Any], told: Any) -> Any:
+        if method == "eth_getBlockByNumber" and told and params[0] != "latest":
+            return {**told, "transactions": []}
+        return [] if method == "eth_getLogs" else told
 
-    lied_to.chain = Poor(lied_to.chain._node, chain_id=CHAIN_ID, finality=Finality(2))
+    liar.lie = without
+    assert await lied_to.step() == 0
+    assert await lied_to.halt() == "node-lied"
+
+
+async def test_a_node_without_any_receipts_is_believed_and_told(lied_to: Mirror, ledger: Ledger, liar: Liar) -> None:
+    liar.lacks = frozenset(("eth_getBlockReceipts", "eth_getTransactionReceipt"))
+    lied_to.gear.receipts_share = 1
     busy(ledger, blocks=3)
     with capture_logs() as logs:
         await lied_to.converge()
-    assert "receipts_missing" in [entry["event"] for entry in logs]
+    assert {entry["event"] for entry in logs} == {"blocks_applied", "receipts_missing"}
     await lied_to.agrees_everywhere()
 
 

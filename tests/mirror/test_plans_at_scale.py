@@ -111,7 +111,7 @@ Case = tuple[Callable[..., Awaitable[Any]], dict[str, Any]]
 
 def cases(block: int) -> Iterator[Case]:
     """Every question about contracts, holdings and transfers, as of a block."""
-    contract = queries.Contract(WHALE, sha256(b"1").digest()[:20], 0, "token")
+    contract = queries.Contract(WHALE, sha256(b"1").digest()[:20], 0, "token", 0)
     at, page = {"block": block}, {"block": block, "count_max": PAGE}
     whale, deeds = {"contract_id": WHALE}, {"contract_id": DEEDED}
     every, addresses = list(range(1, 21)), [sha256(str(n).encode()).digest()[:20] for n in range(1, 21)]
@@ -150,7 +150,7 @@ def cases(block: int) -> Iterator[Case]:
 
 def more_cases(block: int) -> Iterator[Case]:
     """Every question about titles, states, events, times and digests, as of a block."""
-    contract = queries.Contract(WHALE, sha256(b"1").digest()[:20], 0, "token")
+    contract = queries.Contract(WHALE, sha256(b"1").digest()[:20], 0, "token", 0)
     label = queries.Label(1, block, sha256(str(block).encode()).digest(), GENESIS, final=True, lag=0)
     time = GENESIS + timedelta(seconds=12 * block)
     at, page = {"block": block}, {"block": block, "count_max": PAGE}
@@ -178,6 +178,7 @@ def more_cases(block: int) -> Iterator[Case]:
     yield adoptions.is_ours, {"chain_id": 1, "address": contract.address}
     yield adoptions.marks, {"chain_id": 1, "addresses": [contract.address]}
     yield proxies.behind, {"contract_ids": every, "block": block}
+    yield proxies.beacons, {"contract_id": every[0], "block": block}
 
 
 WHOLE = {"ranked_accounts", "holders_count", "concentration", "periods", "state_digest"}

@@ -1,7 +1,7 @@
 """The arithmetic alone: whatever the events, holdings add up, and ranges are what a replay gives."""
 
 import pytest
-from eth_utils.crypto import keccak
+from eth_hash.auto import keccak
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -158,7 +158,7 @@ def test_a_timelock_is_believed_in_its_governors_own_deployment_alone() -> None:
     governor = Deployment(GOVERNOR, 7, b"b" * 32, b"t" * 32, b"s" * 32, STRANGER, "AssetGovernor")
 
     def announced(timelock: bytes, *, by: bytes = GOVERNOR, transaction: bytes = b"t" * 32) -> Log:
-        topic = keccak(text="TimelockChange(address,address)")
+        topic = keccak(b"TimelockChange(address,address)")
         return Log(7, b"b" * 32, transaction, 3, by, (topic,), bytes(32) + word(timelock))
 
     def found(*logs: Log) -> list[Deployment]:

@@ -5,21 +5,25 @@ from contextlib import nullcontext
 from typing import Any
 
 import pytest
-from eth_utils.crypto import keccak
+from eth_hash.auto import keccak
 from sqlalchemy import text
 
 from service.addresses import ZERO
 from service.chain import artifacts, contracts
 from service.chain.contracts import create2_address, encode_call, name32
 from service.db import Database
+from service.mirror import queries
 from service.mirror.projections import TIMELOCK, TIMELOCK_CHANGE, ImpossibleAmount
+from service.mirror.queries import Holding
+from service.mirror.verify import Scope, verify
 from service.mirror.verify_deployments import compare_deployments
 from service.mirror.verify_deployments import deployed as announced
 from tests.mirror.estate import Estate
+from tests.mirror.test_as_shown import shown as as_shown
 from tests.mirror.test_backfill import backfilled, everything
 from tests.mirror.test_reindex import reindexed
 from tests.mirror.test_undo import busy
-from tests.mirror.world import DEPLOYMENT_GAS, Ledger, Mirror, empty
+from tests.mirror.world import CHAIN_ID, DEPLOYMENT_GAS, Ledger, Mirror, empty
 from tests.tokens.others import odd_code
 
 TWICE_GAS = hex(8_000_000)
@@ -75,7 +79,7 @@ async def test_a_timelock_that_the_governor_did_not_make_is_not_followed(mirror:
     stranger = ledger._create(odd_code("PlainERC20"), ledger.accounts[0])
     ledger.transfer(stranger, ledger.accounts[0], ledger.accounts[2], 100)
     await mirror.converge()
-    named: Told = ((keccak(text=TIMELOCK_CHANGE),), bytes(32) + word(stranger))
+    named: Told = ((keccak(TIMELOCK_CHANGE.encode()),), bytes(32) + word(stranger))
     deployed(ledger, liar(first=named), "AssetGovernor")
     # Followed from here on, it would move what nobody was seen to receive.
     ledger.transfer(stranger, ledger.accounts[2], ledger.accounts[4], 7)
@@ -165,6 +169,81 @@ async def test_a_first_sync_leaves_a_liar_and_gives_the_rows_that_steps_give(
     await empty(db)
     await mirror.converge()
     assert await of_ours(mirror, ledger) == filled
+
+
+async def test_a_liar_is_told_as_it_was_shown_also_when_the_chain_has_left_its_block(
+    mirror: Mirror, ledger: Ledger, db: Database
+) -> None:
+    one, two = ledger.accounts[1:3]
+    ledger.mine(2)
+    false = deployed(ledger, liar(first=moved(ZERO, one, 5), later=moved(one, two, 6)))
+    moments = []
+    for lies in (False, True):
+        if lies:
+            ledger._do(false, b"", one)
+        await mirror.converge()
+        moments += [time for (time,) in await mirror.rows("SELECT clock_timestamp()")]
+
+    async def told() -> list[list[Holding] | None]:
+        found: list[list[Holding] | None] = []
+        for moment in moments:
+            async with as_shown(db, CHAIN_ID, moment) as (connection, label):
+                given: dict[str, Any] = {"chain_id": CHAIN_ID, "block": label.block}
+                contract = await queries.contract(connection, address=false, **given)
+                listed = await queries.contracts_page(connection, after=None, count_max=9, **given)
+                assert [each.address for each in listed] == ([] if contract is None else [false])
+                if contract is None:
+                    found.append(None)
+                    continue
+                at: dict[str, Any] = {"contract_id": contract.id, "block": label.block, "count_max": 9}
+                found.append(await queries.holdings_page(connection, after=None, **at))
+        return found
+
+    expected = [[Holding(one, 5)], None]
+    assert await told() == expected
+    ledger.reorg(2)
+    await mirror.converge()
+    assert await mirror.contract(false, ledger.height()) is None
+    assert await told() == expected
+
+
+@pytest.mark.parametrize("way", ["later", "one-step", "first-sync"])
+async def test_verify_says_of_a_liar_that_it_is_expelled_and_nothing_differs(
+    mirror: Mirror, ledger: Ledger, way: str
+) -> None:
+    one, two = ledger.accounts[1:3]
+    if way == "later":
+        await mirror.converge()
+    false = deployed(ledger, liar(first=moved(ZERO, one, 5), later=moved(one, two, 6)))
+    if way == "later":
+        await mirror.converge()
+    ledger._do(false, b"", one)
+    busy(ledger, blocks=4)
+    if way == "first-sync":
+        await backfilled(mirror)
+    await mirror.converge()
+    scope = Scope(history_from=0)
+    report = await verify(
+        mirror.db, mirror.chain, chain_id=CHAIN_ID, factory=ledger.factory, scope=scope, progress=None
+    )
+    assert report.differences == ()
+    assert [(each.name, each.contract, each.cause) for each in report.findings] == [
+        ("expelled", false, "transfers-do-not-add-up")
+    ]
+
+
+async def test_a_contract_of_ours_that_is_missing_is_a_difference_whatever_the_mirror_says(
+    mirror: Mirror, ledger: Ledger, db: Database
+) -> None:
+    ours = ledger.deploy()
+    await mirror.converge()
+    async with db.transaction() as session:
+        await session.execute(text("UPDATE mirror.deployments SET canonical = false, left_at = shown_at"))
+    report = await verify(
+        mirror.db, mirror.chain, chain_id=CHAIN_ID, factory=ledger.factory, scope=Scope(), progress=None
+    )
+    assert [(each.kind, each.contract) for each in report.differences] == [("deployment", ours)]
+    assert report.findings == ()
 
 
 async def test_a_reindex_passes_over_a_liar(mirror: Mirror, ledger: Ledger, db: Database) -> None:

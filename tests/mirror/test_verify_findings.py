@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from eth_abi.abi import encode
-from eth_utils.crypto import keccak
+from eth_hash.auto import keccak
 from sqlalchemy import text
 
 from scripts import compile as compiling
@@ -53,7 +53,7 @@ async def odd(mirror: Mirror, ledger: Ledger, creation: bytes, db: Database) -> 
 
 
 def do(ledger: Ledger, token: bytes, signature: str, kinds: list[str], given: list[Any], by: int = 0) -> None:
-    ledger._do(token, keccak(text=signature)[:4] + encode(kinds, given), ledger.accounts[by])
+    ledger._do(token, keccak(signature.encode())[:4] + encode(kinds, given), ledger.accounts[by])
 
 
 def become(ledger: Ledger, token: bytes, *ways: int) -> None:

@@ -15,11 +15,14 @@ from typing import Any
 import arro3.io
 import pytest
 import pytest_asyncio
+import sqlalchemy
 import uvicorn
 from arro3.core import Table
 
+from scripts.stack import CHAIN_ID
 from service import cli
 from service.mirror import lines
+from service.mirror.reindexing import Reindex, targets
 from service.operations.reading import PrimaryNeeded
 from service.ownership import export_routes, extracts, files
 from tests.ownership.test_routes import deed_token
@@ -138,9 +141,11 @@ async def served(world: World) -> AsyncIterator[str]:
     listening = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(world.app, lifespan="off", log_config=None))
     serving = asyncio.create_task(server.serve(sockets=[listening]))
-    yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    server.should_exit = True
-    await serving
+    try:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await serving
 
 
 def names_in(folder: Path) -> list[str]:
@@ -249,3 +254,63 @@ async def test_a_manifest_whose_block_leaves_the_chain_is_refused(
     await shared.index()
     await replace_block(shared, monkeypatch)
     problem(await shared.get(f"/v1/tokens/{token_id}/exports/cap-table/manifest"), "block-replaced")
+
+
+async def test_what_is_remembered_of_a_block_is_not_told_once_its_rows_are_made_anew(shared: World) -> None:
+    token_id, one, two = await shared.token(), await shared.account("first"), await shared.account("second")
+    await shared.mint(token_id, one, 10)
+    await shared.finish()
+    block = (await shared.get(f"/v1/tokens/{token_id}")).json()["at"]["block"]
+    await shared.mint(token_id, two, 30)
+    await shared.finish()
+    path = f"/v1/tokens/{token_id}"
+    contract = bytes.fromhex((await shared.get(path)).json()["address"][2:])
+    async with shared.db.transaction() as session:
+        await session.execute(
+            sqlalchemy.text(
+                """UPDATE mirror.holdings SET amount = 7, account = :wrong FROM mirror.contracts
+                WHERE id = contract_id AND address = :contract AND account = :one"""
+            ),
+            {"wrong": b"\xab" * 20, "contract": contract, "one": bytes.fromhex(one[2:])},
+        )
+
+    async def asked() -> tuple[Any, Any]:
+        table = await shared.get(f"{path}/cap-table", at_block=block)
+        manifest = await shared.get(f"{path}/exports/cap-table/manifest", at_block=block)
+        return [row["account"] for row in table.json()["data"]], manifest.json()["sha256"]
+
+    before = await asked()
+    walk = (await shared.get(f"{path}/cap-table", limit=1)).json()["next_cursor"]
+    await rebuilt(shared, contract)
+    after = await asked()
+    assert before[0] != after[0] == [one]
+    whole = await shared.get(f"{path}/exports/cap-table", at_block=block)
+    assert before[1] != after[1] == hashlib.sha256(whole.content).hexdigest()
+    problem(await shared.get(f"{path}/cap-table", limit=1, cursor=walk), "bad-cursor")
+
+
+async def test_a_file_whose_rows_are_made_anew_while_it_is_made_ends_early(
+    shared: World, token_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contract = bytes.fromhex((await shared.get(f"/v1/tokens/{token_id}")).json()["address"][2:])
+    plain = lines.holding_lines
+
+    async def interrupted(*given: Any, **named: Any) -> str:
+        if named["after"] is None:
+            await rebuilt(shared, contract)
+        return await plain(*given, **named)
+
+    monkeypatch.setattr(extracts, "PAGE_ROWS", 1)
+    monkeypatch.setattr(lines, "holding_lines", interrupted)
+    files._finished.clear()
+    problem(await shared.get(f"/v1/tokens/{token_id}/exports/cap-table/manifest"), "block-replaced")
+    assert not files._finished
+
+
+async def rebuilt(world: World, contract: bytes) -> None:
+    """Make a contract's rows anew, as `muniment reindex` does."""
+    run = Reindex(world.db, world.chain, await world.lease("indexer"), CHAIN_ID, receipts_share=0)
+    given: dict[str, Any] = {"chain_id": CHAIN_ID, "factory": world.settings.factory}
+    for target in await targets(world.db, world.chain, **given, final=await run.final()):
+        if target.address == contract:
+            assert [each async for each in run.rebuild(target) if each is not None]

@@ -40,7 +40,7 @@ class Asked:
 
     async def cap_table(self) -> None:
         largest = sorted(self.held.items(), key=lambda row: (row[1], row[0]), reverse=True)
-        contract = Contract(self.id, self.id.to_bytes(20), 0, "")
+        contract = Contract(self.id, self.id.to_bytes(20), 0, "", 0)
         ranks = Ranks(bytes_max=50)
         ranked = [
             await ranks.page(
@@ -70,7 +70,7 @@ class Asked:
 
     async def running_balances(self) -> None:
         for account in NAMES:
-            after, found = None, list[tuple[int, int, int]]()
+            after, found = None, list[tuple[int, int, int | None]]()
             while page := await movements.holder_transfers_page(
                 self.connection, contract_id=self.id, account=account, block=self.block, after=after, count_max=3
             ):

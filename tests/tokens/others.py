@@ -2,13 +2,15 @@
 
 import asyncio
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from eth_abi.abi import encode
-from eth_utils.crypto import keccak
+from eth_hash.auto import keccak
 
 from scripts import compile as compiling
 from scripts.stack import CHAIN_ID
@@ -36,6 +38,7 @@ class Others:
 
     world: World
     accounts: list[str] = field(default_factory=list)
+    _waiting: list[str] | None = None  # what is sent into one block
 
     def __post_init__(self) -> None:
         self.accounts = [checksum(bytes.fromhex(each[2:])) for each in rpc(self.world.chain_url, "eth_accounts")]
@@ -60,7 +63,7 @@ class Others:
     def act(self, contract: str, signature: str, *given: Any, by: int = 9) -> None:
         """Call a function of a contract."""
         kinds = signature[signature.index("(") + 1 : -1].split(",")
-        data = keccak(text=signature)[:4] + encode(kinds, given)
+        data = keccak(signature.encode())[:4] + encode(kinds, given)
         self._send({"to": contract, "data": "0x" + data.hex()}, by=by)
 
     def mint(self, token: str, to: int, amount: int) -> None:
@@ -71,12 +74,35 @@ class Others:
         """Any token's transfer."""
         self.act(token, "transfer(address,uint256)", self.accounts[to], amount, by=sender)
 
+    @contextmanager
+    def one_block(self) -> Iterator[None]:
+        """Put all that is sent inside into one block, in its order."""
+        rpc(self.world.chain_url, "evm_setAutomine", False)
+        self._waiting = []
+        try:
+            yield
+            rpc(self.world.chain_url, "evm_mine")
+        finally:
+            sent, self._waiting = self._waiting, None
+            rpc(self.world.chain_url, "evm_setAutomine", True)
+        blocks = {self._mined(each)["blockHash"] for each in sent}
+        assert len(blocks) == 1
+
     def height(self) -> int:
         """The chain's newest block."""
         return int(rpc(self.world.chain_url, "eth_blockNumber"), 16)
 
     def _send(self, message: dict[str, Any], *, by: int) -> dict[str, Any]:
-        sent = rpc(self.world.chain_url, "eth_sendTransaction", {"from": self.accounts[by], "gas": GAS, **message})
+        # The first one pays most, since a block takes its transactions in the order of what they pay.
+        price = {} if self._waiting is None else {"gasPrice": hex((100 - len(self._waiting)) * 10**9)}
+        message = {"from": self.accounts[by], "gas": GAS, **price, **message}
+        sent = rpc(self.world.chain_url, "eth_sendTransaction", message)
+        if self._waiting is not None:
+            self._waiting.append(sent)
+            return {}
+        return self._mined(sent)
+
+    def _mined(self, sent: str) -> dict[str, Any]:
         receipt: dict[str, Any] | None = None
         while receipt is None:
             receipt = rpc(self.world.chain_url, "eth_getTransactionReceipt", sent)

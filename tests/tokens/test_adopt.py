@@ -1,11 +1,13 @@
 """A contract that was there before us is adopted: all of its history, and then every block, as of our own tokens."""
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from service.mirror import adopting
+from service.tokens import adopting as adopting_tokens
 from tests.tokens.others import Others, adopt, adopted, adopter, live, odd_code
 from tests.web.answers import problem
 from tests.world import World
@@ -210,6 +212,82 @@ async def test_one_that_stops_adding_up_later_is_followed_no_longer_and_stops_no
     assert (ended["status"], ended["reason"]) == ("refused", "transfers-do-not-add-up")
 
 
+async def test_what_was_shown_of_a_contract_before_it_was_left_is_told_until_its_rows_are_withdrawn(
+    shared: World, others: Others
+) -> None:
+    address, one = others.odd(), others.accounts[1]
+    others.mint(address, 1, 10)
+    shared.mine(3)
+    token_id = await live(shared, address)
+    then = datetime.now(UTC).isoformat()
+    others.act(address, "be(uint256,uint256,bool)", 2, 0, False)
+    others.pay(address, 1, 2, 20)
+    await shared.finish()
+    path = f"/v1/tokens/{token_id}/holders"
+    problem(await shared.get(path), "token-not-deployed")
+    problem(await shared.get(path, shown_at=datetime.now(UTC).isoformat()), "token-not-deployed")
+    assert await held(shared, token_id, shown_at=then) == {one: 10}
+    table = (await shared.get(f"/v1/tokens/{token_id}/cap-table", shown_at=then)).json()
+    assert [row["amount"] for row in table["data"]] == ["10"]
+    shared.mine(3)
+    asked = await adopt(shared, address)
+    assert (await adopted(shared, asked["id"]))["status"] == "refused"
+    problem(await shared.get(path, shown_at=then), "token-not-deployed")
+
+
+async def test_a_holding_is_never_negative_where_a_contract_logs_giving_before_receiving(
+    shared: World, others: Others
+) -> None:
+    address, one, three = others.odd(), others.accounts[1], others.accounts[3]
+    others.mint(address, 1, 10)
+    shared.mine(3)
+    token_id = await live(shared, address)
+    # A hundredth of what it logs is moved, so it may log what nobody has.
+    others.act(address, "be(uint256,uint256,bool)", 100, 0, False)
+    with others.one_block():
+        others.pay(address, 1, 3, 60)
+        others.pay(address, 3, 1, 60)
+    await shared.index()
+    path = f"/v1/tokens/{token_id}/holders/{{}}/transfers"
+    told = (await shared.get(path.format(one))).json()
+    assert [(row["direction"], row["held"], row["held_display"]) for row in told["data"]] == [
+        ("in", "10", "10"),
+        ("out", None, None),
+        ("in", "10", "10"),
+    ]
+    assert told["at"]["marks"] == ["transfers-out-of-order"]
+    first = (await shared.get(path.format(one), limit=2)).json()
+    last = (await shared.get(path.format(one), cursor=first["next_cursor"])).json()
+    assert first["data"] + last["data"] == told["data"]
+    other = (await shared.get(path.format(three))).json()
+    assert [row["held"] for row in other["data"]] == ["60", "0"]
+    assert other["at"]["marks"] == []
+    assert await held(shared, token_id) == {one: 10}
+
+
+async def test_an_issuer_has_so_many_adoptions_on_their_way_and_no_more(
+    shared: World, others: Others, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adopting_tokens, "OPEN_MAX", 1)
+    key = await shared.new_issuer("Greedy Estates")
+    bodies = [{"address": others.odd()} for _ in range(2)]
+    shared.mine(3)
+    await shared.index()
+    answers = await asyncio.gather(*(shared.post("/v1/tokens/adopt", body, key=key) for body in bodies))
+    taken, refused = sorted(answers, key=lambda answer: answer.status_code)
+    assert taken.status_code == 202
+    assert problem(refused, "too-many-adoptions")["adoption_id"] == taken.json()["id"]
+    working, lease = adopter(shared), await shared.lease("indexer")
+    for _ in range(200):
+        await working.step(lease)
+        if (await shared.get(f"/v1/adoptions/{taken.json()['id']}", key=key)).json()["status"] == "live":
+            break
+        await asyncio.sleep(0.01)
+    await working.aclose()
+    body = bodies[answers.index(refused)]
+    assert (await shared.post("/v1/tokens/adopt", body, key=key)).status_code == 202
+
+
 async def test_a_proxy_is_told_with_its_implementation_and_every_one_before_it(shared: World, others: Others) -> None:
     one, two, three = others.odd(), others.odd(), others.odd()
     address = others.create(odd_code("OddProxy"), ("address", one))
@@ -242,3 +320,73 @@ async def test_a_proxy_that_changed_without_a_word_is_marked(shared: World, othe
     (mark,) = token["marks"]
     assert mark["name"] == "proxy-not-announced"
     assert two in mark["detail"]
+
+
+async def followed(world: World, token_id: str, implementation: str) -> dict[str, Any]:
+    """Let the indexer work until a token's implementation is told; the token."""
+    working, lease = adopter(world), await world.lease("indexer")
+    try:
+        for _ in range(300):
+            await working.step(lease)
+            await world.index()
+            token: dict[str, Any] = (await world.get(f"/v1/tokens/{token_id}")).json()
+            if token["implementation"] == implementation and not working.busy:
+                return token
+            await asyncio.sleep(0.01)
+    finally:
+        await working.aclose()
+    raise AssertionError(f"not told: {token}")
+
+
+async def test_a_proxy_behind_a_beacon_is_told_with_every_implementation_of_the_beacon(
+    shared: World, others: Others
+) -> None:
+    one, two, three = others.odd(), others.odd(), others.odd()
+    beacon = others.create(odd_code("OddBeacon"), ("address", one))
+    address = others.create(odd_code("OddBeaconProxy"), ("address", beacon))
+    others.mint(address, 1, 7)
+    before = others.height()
+    others.act(beacon, "upgradeTo(address)", two)
+    upgraded = others.height()
+    shared.mine(3)
+    token_id = await live(shared, address)
+    token = await followed(shared, token_id, two)
+    assert (token["beacon"], token["marks"]) == (beacon, [])
+    others.act(beacon, "upgradeTo(address)", three)
+    others.pay(address, 1, 2, 3)
+    await shared.index()
+    assert (await shared.get(f"/v1/tokens/{token_id}")).json()["implementation"] == three
+    assert (await shared.get(f"/v1/tokens/{token_id}", at_block=before)).json()["implementation"] == one
+    assert await held(shared, token_id) == {others.accounts[1]: 4, others.accounts[2]: 3}
+    path = f"/v1/tokens/{token_id}/implementations"
+    rows = (await shared.get(path)).json()["data"]
+    assert [(row["implementation"], row["beacon"]) for row in rows] == [
+        *((three, beacon), (two, beacon), (None, beacon), (one, beacon))
+    ]
+    assert rows[1]["block"] == upgraded
+    page = (await shared.get(path, limit=3)).json()
+    rest = (await shared.get(path, cursor=page["next_cursor"])).json()["data"]
+    assert page["data"] + rest == rows
+
+
+async def test_a_beacon_that_changed_without_a_word_is_marked(shared: World, others: Others) -> None:
+    one, two = others.odd(), others.odd()
+    beacon = others.create(odd_code("OddBeacon"), ("address", one))
+    address = others.create(odd_code("OddBeaconProxy"), ("address", beacon))
+    others.act(beacon, "upgradeSilently(address)", two)
+    shared.mine(3)
+    (mark,) = (await followed(shared, await live(shared, address), one))["marks"]
+    assert mark["name"] == "proxy-not-announced"
+    assert two in mark["detail"]
+
+
+async def test_two_proxies_share_a_beacon_that_is_older_than_both(shared: World, others: Others) -> None:
+    one, two = others.odd(), others.odd()
+    beacon = others.create(odd_code("OddBeacon"), ("address", one))
+    others.act(beacon, "upgradeTo(address)", two)
+    proxies = [others.create(odd_code("OddBeaconProxy"), ("address", beacon)) for _ in range(2)]
+    shared.mine(3)
+    for address in proxies:
+        token = await followed(shared, await live(shared, address), two)
+        rows = (await shared.get(f"/v1/tokens/{token['id']}/implementations")).json()["data"]
+        assert [row["implementation"] for row in rows] == [None, two, one]

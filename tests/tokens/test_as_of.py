@@ -1,7 +1,10 @@
 """A read says which block it describes, and says what the chain says of that block."""
 
 import asyncio
+import io
+import json
 from collections.abc import AsyncIterator
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -10,11 +13,14 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from pydantic import SecretStr
+from rich.console import Console
 from sqlalchemy import text
 from web3 import Web3
 
 from service.chain import artifacts
 from service.operations import reading
+from service.remote.command import Asked, run
+from tests.ownership.test_exports import served
 from tests.rpc import rpc
 from tests.web.answers import problem
 from tests.world import World, make_settings, open_world
@@ -278,3 +284,27 @@ async def test_a_block_below_the_mirror_and_a_mirror_without_blocks(
             told = problem(await world.get(f"/v1/tokens/{token_id}", at_block=number), "block-not-mirrored")
             assert told["oldest"] == start_block
         assert (await world.get(f"/v1/tokens/{token_id}", at_block=start_block)).status_code == 200
+
+
+async def test_the_command_line_names_a_time_or_a_moment(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    world, path, elsewhere = history.world, f"/v1/tokens/{history.token_id}/holders", timezone(timedelta(hours=2))
+    ((moment,),) = await world.db.fetch(
+        "SELECT max(shown_at) FROM mirror.blocks WHERE number = %s", (history.deployed_block + 4,)
+    )
+    time = datetime.fromtimestamp(int(block(world, history.deployed_block + 4)["timestamp"], 16), elsewhere)
+    monkeypatch.setenv("MUNIMENT_API_KEY", world.key)
+
+    async def asked(value: str) -> tuple[int, str]:
+        out, err = io.StringIO(), io.StringIO()
+        with redirect_stdout(out):
+            call = Asked("list_holders", (f"token_id={history.token_id}", value), as_json=True)
+            code = await asyncio.to_thread(run, call, Console(file=out), Console(file=err))
+        return code, out.getvalue()
+
+    async with served(world) as url:
+        monkeypatch.setenv("MUNIMENT_URL", url)
+        for name, given in (("at_time", time), ("shown_at", moment.astimezone(elsewhere))):
+            expected = (await world.get(path, **{name: given.isoformat()})).json()
+            assert await asked(f"{name}={given.isoformat()}") == (0, json.dumps(expected) + "\n"), name
+            code, told = await asked(f"{name}=yesterday")
+            assert (code, json.loads(told)["type"]) == (1, "/problems/invalid-request")

@@ -1,7 +1,9 @@
 """The node or Postgres goes away and comes back, under a running API."""
 
 import asyncio
+import shutil
 import signal
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -97,7 +99,9 @@ async def test_while_postgres_is_away_requests_are_told_to_come_back_and_later_i
     chain_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(db, "CONNECT_TIMEOUT_S", 1)
-    postgres = local.start_postgres(tmp_path / "postgres")
+    # A socket's path has at most about 100 bytes, which pytest's folders may be longer than.
+    data = Path(tempfile.mkdtemp(prefix="muniment-outage-"))
+    postgres = local.start_postgres(data)
     try:
         migrate.upgrade(SecretStr(postgres.url))
         settings = make_settings(SecretStr(postgres.url), chain_url, tmp_path / "keystore")
@@ -123,7 +127,7 @@ async def test_while_postgres_is_away_requests_are_told_to_come_back_and_later_i
             await asyncio.sleep(1.2)  # longer than the pools try by themselves
             problem(await world.get("/v1/status"), "database-unavailable")
 
-            again = local.start_postgres(tmp_path / "postgres")
+            again = local.start_postgres(data)
             assert again.url == postgres.url
             postgres = again
             await reads_answer(world, token_id, holder, 100, (await world.get("/v1/status")).json()["chain"]["tip"])
@@ -135,3 +139,4 @@ async def test_while_postgres_is_away_requests_are_told_to_come_back_and_later_i
             assert len((await world.get("/v1/accounts")).json()["data"]) == 1
     finally:
         postgres.stop()
+        shutil.rmtree(data)

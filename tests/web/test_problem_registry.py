@@ -110,6 +110,7 @@ TOLD_BY = {
     "too-few-votes-to-propose": "governance/test_refusals.py",
     "transaction-not-found": "transactions/test_operator.py",
     "transaction-not-in-state": "transactions/test_operator.py",
+    "too-many-adoptions": "tokens/test_adopt.py",
     "transfer-restricted": "compliance/test_policies.py",
     "unauthorized": "access/test_authentication.py",
     "wrong-token-kind": "compliance/test_reserves.py",
