@@ -185,7 +185,8 @@ class Faults:
     def _restart_chain(self, blocks_lost: int, down_s: float) -> None:
         """From the state that it had some blocks ago; its mempool and the states of past blocks are lost."""
         before, port = self.height(), urlsplit(self.anvil.url).port or 0
-        save_chain(self.anvil.url, self.stack.chain_state, past=False)
+        with self._mining:
+            save_chain(self.anvil.url, self.stack.chain_state, past=False)
         time.sleep((blocks_lost - 1) * self.stack.block_time_s)
         highest = max(before, self.height())
         self.anvil.child.kill()

@@ -26,6 +26,7 @@ STATES_KEPT = 512
 
 CHAIN_STATE = "chain.json.gz"
 """The file of a system's folder that holds its chain between runs."""
+SAVES_MAX = 8
 
 LISTENING = r"Listening on [^\s]*:(\d+)"
 
@@ -168,16 +169,33 @@ def ask_chain(url: str, method: str, *params: Any) -> Any:
     return answer["result"]
 
 
-def save_chain(url: str, file: Path, *, past: bool = True) -> None:
+def save_chain(url: str, file: Path, *, past: bool = True) -> bool:
     """Write a chain's blocks and states, packed, in one step: anvil's own dump may be cut in the middle.
 
+    anvil writes blocks first and the newest state last: a block mined between them would be lost with the next start,
+    and its effects would stay. So what was written while a block came is thrown away.
+
     Args:
-        past: the kept states of past blocks too; they take nearly all of the time.
+        past: the kept states of past blocks too, at the first two tries; they take nearly all of the time.
+
+    Returns:
+        False where blocks came at every try: the file is as it was.
     """
-    packed = ask_chain(url, "anvil_dumpState", past)
-    part = file.with_name(f"{file.name}.{os.getpid()}")
-    part.write_bytes(bytes.fromhex(packed[2:]))
-    part.replace(file)
+    for number in range(SAVES_MAX):
+        before = ask_chain(url, "eth_blockNumber")
+        packed = ask_chain(url, "anvil_dumpState", past and number < 2)
+        if ask_chain(url, "eth_blockNumber") == before:
+            part = file.with_name(f"{file.name}.{os.getpid()}")
+            part.write_bytes(bytes.fromhex(packed[2:]))
+            part.replace(file)
+            return True
+    return False
+
+
+def stop_mining(url: str) -> None:
+    """Have a chain mine no more, of itself or for a transaction: what is saved then is its end."""
+    ask_chain(url, "evm_setAutomine", False)
+    ask_chain(url, "evm_setIntervalMining", 0)
 
 
 def unpack_chain(file: Path) -> Path:
@@ -259,8 +277,10 @@ def stop_leftovers(folder: Path, *, chain_state: Path | None = None) -> list[str
     for name, pid in left:
         if name == "anvil" and chain_state is not None:
             port = re.search(LISTENING, (folder / "logs" / "anvil.log").read_text(errors="replace"))
+            url = f"http://127.0.0.1:{port[1] if port else 0}"
             with suppress(OSError, RuntimeError):
-                save_chain(f"http://127.0.0.1:{port[1] if port else 0}", chain_state)
+                stop_mining(url)
+                save_chain(url, chain_state)
         with suppress(ProcessLookupError):
             # Postgres takes SIGINT for "now, in good order"; SIGTERM lets it wait for its clients.
             os.kill(pid, signal.SIGINT if name == "postgres" else signal.SIGTERM)

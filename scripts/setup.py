@@ -314,6 +314,15 @@ def fail(error: SetupFailed) -> NoReturn:
     sys.exit(f"\nset-up failed: {error}\nThe whole log is {LOG}; run the same command again to go on.")
 
 
+def keep_bytecode() -> None:
+    """Have what is started compile each module once and for all, beside the set-up and not in the tree.
+
+    Some machines are told to keep none; then every process would compile every library anew, three seconds each time.
+    """
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ.setdefault("PYTHONPYCACHEPREFIX", str(LOCAL / "bytecode"))
+
+
 def insist_on_python() -> None:
     """Go over to a Python that is new enough where this one is not, or say so."""
     if sys.hexversion >= PYTHON_MIN:
@@ -345,6 +354,7 @@ def main() -> None:
         signal.signal(each, handler)
     if module:
         os.chdir(ROOT)
+        keep_bytecode()
         os.execv(PYTHON, [str(PYTHON), "-m", *module, *rest])
 
 

@@ -269,6 +269,7 @@ class Stack:
         if self.anvil is not None:
             if not self.throw_away:
                 with suppress(OSError, RuntimeError):
+                    local.stop_mining(self.anvil.url)
                     self.save_chain()
             self.anvil.stop()
         if self._booting is not None and self._booting.exception() is None:

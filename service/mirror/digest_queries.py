@@ -7,7 +7,8 @@ from typing import Any, LiteralString
 
 from service.db import ReadConnection
 from service.mirror import digests
-from service.mirror.queries import Contract, Label
+from service.mirror.facts import TITLES_THEN
+from service.mirror.queries import HOLDINGS_THEN, Contract, Label
 
 ROWS_MAX = 5_000
 """Rows read at once."""
@@ -29,30 +30,6 @@ LEFT JOIN LATERAL (
     ORDER BY from_block DESC LIMIT 1) AS held ON true
 WHERE contracts.chain_id = %(chain_id)s AND contracts.address > %(after)s AND deployments.block_number <= %(block)s
 ORDER BY contracts.address LIMIT %(count_max)s
-"""
-
-_HOLDINGS = """
-SELECT known.account, held.amount
-FROM mirror.holdings AS known CROSS JOIN LATERAL (
-    SELECT amount FROM mirror.holdings AS past
-    WHERE past.contract_id = known.contract_id AND past.account = known.account
-        AND past.from_block <= %(block)s AND past.canonical
-    ORDER BY past.from_block DESC LIMIT 1) AS held
-WHERE known.contract_id = %(contract_id)s AND known.account > %(after)s AND known.to_block IS NULL AND known.canonical
-    AND held.amount > 0
-ORDER BY known.account LIMIT %(count_max)s
-"""
-
-_TITLES = """
-SELECT known.deed_id, held.holder
-FROM mirror.titles AS known CROSS JOIN LATERAL (
-    SELECT holder FROM mirror.titles AS past
-    WHERE past.contract_id = known.contract_id AND past.deed_id = known.deed_id
-        AND past.from_block <= %(block)s AND past.canonical
-    ORDER BY past.from_block DESC LIMIT 1) AS held
-WHERE known.contract_id = %(contract_id)s AND known.deed_id > %(after)s AND known.to_block IS NULL AND known.canonical
-    AND held.holder IS NOT NULL
-ORDER BY known.deed_id LIMIT %(count_max)s
 """
 
 _STATES = """
@@ -148,13 +125,13 @@ async def state_digest(connection: ReadConnection, *, contract_id: int, contract
     head = (digests.STATE, label.chain.to_bytes(8), contract, int(supply).to_bytes(32), bytes([paused]))
     hash_ = sha256(b"".join(head))
     given["after"] = b""
-    async for rows in _pages(connection, _HOLDINGS, given):
+    async for rows in _pages(connection, HOLDINGS_THEN, given):
         hash_.update(b"".join(b"\1%b%b" % (account, amount.to_bytes(32)) for account, amount in rows))
         given["after"] = rows[-1][0]
-    given["after"] = -1
-    async for rows in _pages(connection, _TITLES, given):
+    given["after_deed"] = -1
+    async for rows in _pages(connection, TITLES_THEN, given):
         hash_.update(b"".join(b"\2%b%b" % (deed_id.to_bytes(32), holder) for deed_id, holder in rows))
-        given["after"] = rows[-1][0]
+        given["after_deed"] = rows[-1][0]
     given |= {"after": "", "after_key": b""}
     async for rows in _pages(connection, _STATES, given):
         hash_.update(

@@ -20,6 +20,10 @@ Columns = dict[str, Sequence[Any]]
 
 Names = tuple[str, ...]
 
+_OPEN = "to_block IS NULL AND canonical"
+"""Of a key one row at most, found by one look into an index. A join instead of a look for each key has the planner read
+all open rows where it knows too little of the table."""
+
 _DIALECT = psycopg.dialect()  # type: ignore[no-untyped-call]
 
 
@@ -93,20 +97,19 @@ def _upsert(table: Table, names: Names, same: Names, again: Names, now: Names, u
 def _opening(table: Table, past: bool) -> str:
     names, state = ranged_key(table), ranged_state(table)
     same = " AND ".join(f"held.{name} = given.{name}" for name in names)
-    if past:
-        held = f"""CROSS JOIN LATERAL (SELECT {state} FROM {table.fullname} AS held
-            WHERE {same} AND canonical AND from_block < %(before)s ORDER BY from_block DESC LIMIT 1) AS held"""
-    else:
-        held = f"JOIN {table.fullname} AS held ON {same} AND held.to_block IS NULL AND held.canonical"
-    return f"SELECT {', '.join(f'given.{name}' for name in names)}, held.{state} FROM {given(table, names)} {held}"
+    of = "canonical AND from_block < %(before)s ORDER BY from_block DESC" if past else _OPEN
+    return f"""SELECT {", ".join(f"given.{name}" for name in names)}, held.{state} FROM {given(table, names)}
+        CROSS JOIN LATERAL (SELECT {state} FROM {table.fullname} AS held WHERE {same} AND {of} LIMIT 1) AS held"""
 
 
 @cache
 def _close(table: Table) -> str:
     names = ranged_key(table)
     same = " AND ".join(f"held.{name} = given.{name}" for name in names)
-    return f"""UPDATE {table.fullname} AS held SET to_block = given.from_block
-        FROM {given(table, (*names, "from_block"))} WHERE {same} AND held.to_block IS NULL AND held.canonical"""
+    return f"""UPDATE {table.fullname} AS closed SET to_block = begun.from_block FROM (
+            SELECT from_block, place FROM {given(table, (*names, "from_block"))} CROSS JOIN LATERAL
+                (SELECT ctid AS place FROM {table.fullname} AS held WHERE {same} AND {_OPEN} LIMIT 1) AS held) AS begun
+        WHERE closed.ctid = begun.place"""
 
 
 def _type(table: Table, name: str) -> str:
