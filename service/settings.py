@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from service.addresses import parse_address
 
 _HTTP = re.compile(r"https?://[^\s/?#]+(/[^\s?#]*)?")
+_KEK = re.compile(r"environment|(file|pkcs11|aws-kms|transit|gcp-kms|azure):\S+")
 _WEBSOCKET = re.compile(r"wss?://[^\s/?#]+(/[^\s#]*)?")
 
 
@@ -111,6 +112,14 @@ class Settings(BaseSettings):
             raise ValueError("write http://host:port or https://host")
         return given
 
+    @field_validator("vault_kek")
+    @classmethod
+    def _names_keys(cls, text: str) -> str:
+        if not text.split() or not all(_KEK.fullmatch(each) for each in text.split()):
+            kinds = "environment, file:PATH, pkcs11:LABEL, aws-kms:ARN, transit:URL, gcp-kms:NAME, azure:URL"
+            raise ValueError(f"write one of {kinds}, or several with blanks between")
+        return text
+
     @field_validator("key_encryption_key")
     @classmethod
     def _is_key(cls, key: SecretStr) -> SecretStr:
@@ -144,8 +153,18 @@ class Settings(BaseSettings):
     )
     kms_endpoint: str | None = Field(None, description="Address of KMS in place of the region's own.")
     web3signer_url: SecretStr | None = Field(None, description="A web3signer server that holds signers.")
-    signer_timeout_s: float = Field(5.0, gt=0, description="Longest wait for one signature of an HSM or a server.")
+    signer_timeout_s: float = Field(5.0, gt=0, description="Longest wait for one answer of an HSM or a key server.")
     key_encryption_key: SecretStr = Field(description="32 bytes in base64; encrypts managed accounts' keys.")
+    vault_kek: str = Field(
+        "environment",
+        description="Key-encryption keys of the token vault with blanks between: the first wraps, the others unwrap.",
+    )
+    transit_token: SecretStr | None = Field(None, description="Token of HashiCorp Vault or OpenBao.")
+    transit_namespace: str | None = Field(None, description="Namespace of the transit engine there.")
+    gcp_credentials: SecretStr | None = Field(None, description="JSON of a Google service account's key.")
+    azure_tenant_id: str | None = Field(None, description="Azure tenant of the application below.")
+    azure_client_id: str | None = Field(None, description="Azure application that may use the key.")
+    azure_client_secret: SecretStr | None = Field(None, description="The Azure application's secret.")
     api_key_pepper: SecretStr = Field(min_length=32, description="Keys the hash of API keys at rest.")
 
     api_host: str = Field("127.0.0.1", description="Address that the API listens on.")

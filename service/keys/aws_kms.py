@@ -45,7 +45,7 @@ class KmsSigner:
     async def sign_digest(self, digest: bytes) -> Signature:
         """See `Signer.sign_digest`; another signature each time, as KMS draws its own nonces."""
         insist_on_digest(digest)
-        answer = await _asked(
+        answer = await asked(
             self._client.sign(
                 KeyId=self._key_id, Message=digest, MessageType="DIGEST", SigningAlgorithm="ECDSA_SHA_256"
             )
@@ -76,6 +76,17 @@ async def open_kms(
         ProviderUnusable: no such key, no right to use it, or one of another curve or use.
         ProviderDown: KMS does not answer.
     """
+    async with kms_client(region=region, endpoint=endpoint, timeout_s=timeout_s) as client:
+        try:
+            signers = [KmsSigner(client, key_id, await _address(client, key_id)) for key_id in key_ids]
+        except SignerRefused as error:
+            raise ProviderUnusable(f"MUNIMENT_KMS_KEY_IDS: {error}") from None
+        yield signers
+
+
+@asynccontextmanager
+async def kms_client(*, region: str, endpoint: str | None, timeout_s: float) -> AsyncIterator[Any]:
+    """A client of KMS that asks once and does not wait longer than `timeout_s` for a connection, or for an answer."""
     config = AioConfig(
         connect_timeout=timeout_s,
         read_timeout=timeout_s,
@@ -84,15 +95,11 @@ async def open_kms(
     )
     session = get_session()
     async with session.create_client("kms", region_name=region, endpoint_url=endpoint, config=config) as client:
-        try:
-            signers = [KmsSigner(client, key_id, await _address(client, key_id)) for key_id in key_ids]
-        except SignerRefused as error:
-            raise ProviderUnusable(f"MUNIMENT_KMS_KEY_IDS: {error}") from None
-        yield signers
+        yield client
 
 
 async def _address(client: Any, key_id: str) -> bytes:
-    answer = await _asked(client.get_public_key(KeyId=key_id))
+    answer = await asked(client.get_public_key(KeyId=key_id))
     try:
         key = load_der_public_key(answer["PublicKey"])
     except (ValueError, KeyError, UnsupportedAlgorithm):
@@ -104,8 +111,13 @@ async def _address(client: Any, key_id: str) -> bytes:
     return address_of(key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint))
 
 
-async def _asked(call: Any) -> dict[str, Any]:
-    """One answer of KMS, its errors told in our words: theirs may carry the request."""
+async def asked(call: Any) -> dict[str, Any]:
+    """One answer of KMS, its errors told in our words: theirs may carry the request.
+
+    Raises:
+        ProviderDown: none, or one that passes.
+        SignerRefused: any other error.
+    """
     try:
         answer: dict[str, Any] = await call
     except ClientError as error:

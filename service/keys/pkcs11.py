@@ -106,6 +106,12 @@ class Token:
         with suppress(TimeoutError):
             await asyncio.wait_for(logout, self._timeout_s)
 
+    def session(self) -> pkcs11.Session:
+        """The token's one session, logged in; only for what `run` runs."""
+        self._logged_in()
+        assert self._session is not None
+        return self._session
+
     def _begin_again(self) -> None:
         # A forked process has neither the thread nor a session, and PKCS#11 makes it initialize the module anew.
         self._pid, self._thread, self._session, self._keys = os.getpid(), _one_thread(), None, {}
@@ -119,7 +125,7 @@ class Token:
             self._pin_refused = True
             raise SignerRefused(f"the token {self._label!r} refuses MUNIMENT_PKCS11_PIN") from None
         except _FINAL as error:
-            raise SignerRefused(f"the token {self._label!r} does not sign: {type(error).__name__}") from None
+            raise SignerRefused(f"the token {self._label!r} does not do that: {type(error).__name__}") from None
         except pkcs11.PKCS11Error as error:
             self._forget()
             raise ProviderDown(f"the token {self._label!r} does not answer: {type(error).__name__}") from None
@@ -185,15 +191,24 @@ async def open_token(
         ProviderUnusable: no such module or token, or the PIN is refused.
         ProviderDown: the token does not answer.
     """
-    try:
-        pkcs11.lib(str(module))
-    except (RuntimeError, OSError):
-        raise ProviderUnusable(f"MUNIMENT_PKCS11_MODULE: {module} cannot be loaded as a PKCS#11 module") from None
+    load(module)
     token = Token(module, label, pin, timeout_s=timeout_s)
     try:
         yield [Pkcs11Signer(token, address) for address in await token.addresses()]
     finally:
         await token.close()
+
+
+def load(module: Path) -> None:
+    """Load a module into this process.
+
+    Raises:
+        ProviderUnusable: it is none.
+    """
+    try:
+        pkcs11.lib(str(module))
+    except (RuntimeError, OSError):
+        raise ProviderUnusable(f"MUNIMENT_PKCS11_MODULE: {module} cannot be loaded as a PKCS#11 module") from None
 
 
 def _one_thread() -> ThreadPoolExecutor:

@@ -1,0 +1,1 @@
+"""Vault tokens and what stands behind them: policies, keys, sealed values, and their erasure."""
