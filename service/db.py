@@ -220,9 +220,9 @@ class Database(Reads):
         try:
             async with self._sessions() as session, session.begin():
                 yield session
-        except sa_exc.InternalError as error:
+        except (sa_exc.InternalError, psycopg.InternalError) as error:
             # Postgres ended a DB transaction in which this process stood still: the work is undone, and may be redone.
-            if isinstance(error.orig, psycopg.errors.IdleInTransactionSessionTimeout):
+            if isinstance(getattr(error, "orig", error), psycopg.errors.IdleInTransactionSessionTimeout):
                 raise psycopg.OperationalError("Postgres ended a DB transaction that stood still") from None
             raise
 

@@ -16,7 +16,7 @@ from service.chain.events import Event
 from service.chain.reader import Block, Log
 from service.mirror import aspects, digests, projections, statements
 from service.mirror.projections import Deployment, Range, Transfers
-from service.mirror.statements import Columns
+from service.mirror.statements import Columns, Connection, Cursor, connection_of
 from service.mirror.tables import (
     BLOCKS,
     CONTRACTS,
@@ -148,7 +148,7 @@ def derived(happened: Happened, *, chain_id: int, hashes: Mapping[int, bytes]) -
 class Step:
     """What all of a step's writing needs."""
 
-    session: AsyncSession
+    connection: Connection
     chain_id: int
     ids: Mapping[bytes, int]  # of contracts, by address
     hashes: Mapping[int, bytes]  # of the step's blocks, by number
@@ -172,38 +172,51 @@ async def write_happened(session: AsyncSession, chain_id: int, blocks: Sequence[
     Raises:
         ImpossibleAmount: the events add up to an amount that no contract can hold.
     """
-    await (await session.connection()).exec_driver_sql(_LOOK_UP)
-    await _write_contracts(session, chain_id, {each.contract for each in happened.deployments})
-    ids = await _contract_ids(session, chain_id, happened.contracts)
-    step = Step(session, chain_id, ids, {block.number: block.hash for block in blocks})
-    if happened.deployments:
-        await write_deployments(step, happened.deployments)
-    if len(happened.transfers):
-        await _write_transfers(step, happened.transfers)
-    if happened.others:
-        await _write_events(step, happened.others)
-    for each in derived(happened, chain_id=chain_id, hashes=step.hashes):
-        await _write_derived(step, each)
+    connection = await connection_of(session)
+    async with connection.pipeline():
+        await connection.execute(_LOOK_UP)
+        await _write_contracts(connection, chain_id, {each.contract for each in happened.deployments})
+        found = await _ask_contract_ids(connection, chain_id, happened.contracts)
+    ids: dict[bytes, int] = dict(await found.fetchall())
+    step = Step(connection, chain_id, ids, {block.number: block.hash for block in blocks})
+    changes = derived(happened, chain_id=chain_id, hashes=step.hashes)
+    # Each statement is under way while the next is made, and the answers are waited for together.
+    async with connection.pipeline():
+        if happened.deployments:
+            await write_deployments(step, happened.deployments)
+        if len(happened.transfers):
+            await _write_transfers(step, happened.transfers)
+        if happened.others:
+            await _write_events(step, happened.others)
+        asked = [await ask_opening(step, each.table, each.keys) for each in changes]
+    await _write_derived(step, changes, asked)
 
 
-async def _write_derived(step: Step, change: Derived) -> None:
-    opening = await opening_states(step, change.table, change.keys)
-    await write_ranges(step, change.table, projections.ranges(opening, change.closings(opening), unset=change.unset))
+async def _write_derived(step: Step, changes: Sequence[Derived], asked: Sequence["Opening"]) -> None:
+    openings = [await each.states() for each in asked]
+    async with step.connection.pipeline():
+        for change, opening in zip(changes, openings, strict=True):
+            begun = projections.ranges(opening, change.closings(opening), unset=change.unset)
+            await write_ranges(step, change.table, begun)
 
 
 async def write_others(step: Step, others: list[tuple[Log, Event]]) -> None:
     """Write events that are no transfers, and the states that they leave behind; not the digests, which need it all."""
     happened = Happened([], projections.decode_transfers([], followed=frozenset()), others)
-    await _write_events(step, others)
-    for each in derived(happened, chain_id=step.chain_id, hashes=step.hashes):
-        if each.table is not DIGESTS:
-            await _write_derived(step, each)
+    changes = derived(happened, chain_id=step.chain_id, hashes=step.hashes)
+    changes = [each for each in changes if each.table is not DIGESTS]
+    async with step.connection.pipeline():
+        await _write_events(step, others)
+        asked = [await ask_opening(step, each.table, each.keys) for each in changes]
+    await _write_derived(step, changes, asked)
 
 
 async def register(session: AsyncSession, chain_id: int, addresses: set[bytes]) -> dict[bytes, int]:
     """The ids of contracts, given to those that have none. Nobody is shown a contract without a deployment."""
-    await _write_contracts(session, chain_id, addresses)
-    return await _contract_ids(session, chain_id, addresses)
+    connection = await connection_of(session)
+    await _write_contracts(connection, chain_id, addresses)
+    found = await _ask_contract_ids(connection, chain_id, addresses)
+    return dict(await found.fetchall())
 
 
 async def undo(session: AsyncSession, *, number: int, block_hash: bytes) -> None:
@@ -240,19 +253,19 @@ async def write_blocks(session: AsyncSession, chain_id: int, blocks: Sequence[Bl
         "timestamp": [datetime.fromtimestamp(block.timestamp, UTC) for block in blocks],
     }
     # A block that was shown before is shown from now on, as a new one is by default.
+    connection = await connection_of(session)
     await statements.upsert(
-        session, BLOCKS, columns, same={"chain_id": chain_id}, now=("shown_at",), unset=("undone_at",)
+        connection, BLOCKS, columns, same={"chain_id": chain_id}, now=("shown_at",), unset=("undone_at",)
     )
 
 
-async def _write_contracts(session: AsyncSession, chain_id: int, addresses: set[bytes]) -> None:
+async def _write_contracts(connection: Connection, chain_id: int, addresses: set[bytes]) -> None:
     if addresses:
-        await statements.say(session, _NEW_CONTRACTS, {"address": sorted(addresses)}, {"chain_id": chain_id})
+        await statements.say(connection, _NEW_CONTRACTS, {"address": sorted(addresses)}, {"chain_id": chain_id})
 
 
-async def _contract_ids(session: AsyncSession, chain_id: int, addresses: set[bytes]) -> dict[bytes, int]:
-    found = await statements.say(session, _CONTRACT_IDS, {"address": sorted(addresses)}, {"chain_id": chain_id})
-    return {row.address: row.id for row in found}
+async def _ask_contract_ids(connection: Connection, chain_id: int, addresses: set[bytes]) -> Cursor:
+    return await statements.say(connection, _CONTRACT_IDS, {"address": sorted(addresses)}, {"chain_id": chain_id})
 
 
 async def write_deployments(step: Step, deployments: Sequence[Deployment]) -> None:
@@ -265,7 +278,7 @@ async def write_deployments(step: Step, deployments: Sequence[Deployment]) -> No
         "operator": [each.operator for each in deployments],
         "kind": [each.kind for each in deployments],
     }
-    await statements.upsert(step.session, DEPLOYMENTS, columns, unset=("left_at",))
+    await statements.upsert(step.connection, DEPLOYMENTS, columns, unset=("left_at",))
 
 
 _EXPELLED_NAMES = ("address", "block_hash", "block_number", "salt", "operator", "kind")
@@ -289,8 +302,9 @@ async def write_expelled(session: AsyncSession, chain_id: int, deployments: Sequ
         "address": [each.contract for each in deployments],
         **{name: [getattr(each, name) for each in deployments] for name in _EXPELLED_NAMES[1:]},
     }
-    await _write_contracts(session, chain_id, {each.contract for each in deployments})
-    await statements.say(session, _EXPELLED, columns, {"chain_id": chain_id})
+    connection = await connection_of(session)
+    await _write_contracts(connection, chain_id, {each.contract for each in deployments})
+    await statements.say(connection, _EXPELLED, columns, {"chain_id": chain_id})
 
 
 async def _write_transfers(step: Step, transfers: Transfers) -> None:
@@ -306,7 +320,7 @@ async def _write_transfers(step: Step, transfers: Transfers) -> None:
     }
     if transfers.deeds:
         columns["deed_id"] = transfers.deed_ids
-    await statements.upsert(step.session, TRANSFERS, columns)
+    await statements.upsert(step.connection, TRANSFERS, columns)
 
 
 async def _write_events(step: Step, others: Sequence[tuple[Log, Event]]) -> None:
@@ -319,17 +333,29 @@ async def _write_events(step: Step, others: Sequence[tuple[Log, Event]]) -> None
         "name": [event.name for _, event in others],
         "arguments": [event.arguments for _, event in others],
     }
-    await statements.upsert(step.session, EVENT_LOG, columns)
+    await statements.upsert(step.connection, EVENT_LOG, columns)
 
 
-async def opening_states(
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """The question for the state of each key that has one, on its way."""
+
+    table: Table
+    cursor: Cursor
+    keys: Mapping[tuple[Any, ...], Any]  # by what the table has for them
+
+    async def states(self) -> dict[Any, Any]:
+        """The answer, once it has come."""
+        return {self.keys[tuple(key)]: state for *key, state in await statements.opening(self.cursor, self.table)}
+
+
+async def ask_opening(
     step: Step, table: Table, keys: Iterable[tuple[Any, ...]], *, before: int | None = None
-) -> dict[Any, Any]:
-    """The state of each key that has one, in one question: the open one, or the one before a block."""
+) -> Opening:
+    """Ask for the state of keys in one question: the open one, or the one before a block."""
     asked = {(step.ids[key[0]], *key[1:]): key for key in keys}
     columns: Columns = {name: [key[i] for key in asked] for i, name in enumerate(ranged_key(table))}
-    found = await statements.opening(step.session, table, columns, before=before)
-    return {asked[tuple(key)]: state for *key, state in found}
+    return Opening(table, await statements.ask_opening(step.connection, table, columns, before=before), asked)
 
 
 async def write_ranges(step: Step, table: Table, found: Sequence[Range[Any, Any]]) -> None:
@@ -339,7 +365,7 @@ async def write_ranges(step: Step, table: Table, found: Sequence[Range[Any, Any]
     keys = _key_columns(step, table, [each.key for each in found])
     firsts = {each.key: each.from_block for each in reversed(found)}
     closing = {**_key_columns(step, table, list(firsts)), "from_block": list(firsts.values())}
-    await statements.close(step.session, table, closing)
+    await statements.close(step.connection, table, closing)
     state = ranged_state(table)
     columns: Columns = {
         **keys,
@@ -349,7 +375,7 @@ async def write_ranges(step: Step, table: Table, found: Sequence[Range[Any, Any]
         state: [each.state for each in found],
     }
     # A row that is there already is of the same block, and was undone, or was withdrawn with a contract.
-    await statements.upsert(step.session, table, columns, again=("to_block", state))
+    await statements.upsert(step.connection, table, columns, again=("to_block", state))
 
 
 def _key_columns(step: Step, table: Table, keys: Sequence[tuple[Any, ...]]) -> Columns:

@@ -16,6 +16,7 @@ from service.chain.reader import Head, Log
 from service.mirror.apply import Step, write_others
 from service.mirror.projections import ImpossibleAmount
 from service.mirror.standing import record_head
+from service.mirror.statements import connection_of
 
 OTHERS_MAX = 2_000
 """Events that are read from staging at once, save for the rest of a block."""
@@ -211,16 +212,17 @@ async def _others(session: AsyncSession, chain_id: int) -> AsyncIterator[tuple[S
     ids: dict[bytes, int] = {}
     hashes: dict[int, bytes] = {}
     others: list[tuple[Log, Event]] = []
+    connection = await connection_of(session)
     async for row in await session.stream(text(_OTHERS), execution_options={"yield_per": OTHERS_MAX}):
         found = row._mapping
         if len(others) >= OTHERS_MAX and found["number"] != others[-1][0].block_number:
-            yield Step(session, chain_id, ids, hashes), others
+            yield Step(connection, chain_id, ids, hashes), others
             ids, hashes, others = {}, {}, []
         ids[found["address"]] = found["contract_id"]
         hashes[found["number"]] = found["hash"]
         others.append((_log(found), Event(found["name"], found["signature"], found["arguments"])))
     if others:
-        yield Step(session, chain_id, ids, hashes), others
+        yield Step(connection, chain_id, ids, hashes), others
 
 
 def _log(found: RowMapping) -> Log:

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from service.db import Database
 from service.mirror import digests, projections
 from service.mirror.apply import Step, write_ranges
+from service.mirror.statements import connection_of
 from service.mirror.tables import DIGESTS
 from service.workers import Lease
 
@@ -128,7 +129,7 @@ async def _fill_contract(session: AsyncSession, chain_id: int, behind: _Behind, 
     covered = await read_covered(session, {behind.id: behind.address}, after=behind.block, last=last)
     opening = {} if behind.digest is None else {(behind.address,): behind.digest}
     closings = digests.closing_digests(chain_id, opening, covered.hashes, *covered.columns)
-    step = Step(session, chain_id, {behind.address: behind.id}, covered.hashes)
+    step = Step(await connection_of(session), chain_id, {behind.address: behind.id}, covered.hashes)
     await write_ranges(step, DIGESTS, projections.ranges(opening, closings, unset=None))
     return covered.count
 

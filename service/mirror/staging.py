@@ -6,14 +6,14 @@ and from there into the served tables in one DB transaction with `reached_block`
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from psycopg import AsyncConnection, sql
-from psycopg.rows import TupleRow
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.mirror.staged_rows import COPIED, Rows
+from service.mirror.statements import connection_of
 
 _BULK = ("transfers", "events", "digests")
 _SHOWN_LAST = ("blocks", "deployments")
@@ -37,12 +37,6 @@ class Work:
         """The same from where the served tables stand, or from the beginning where they show nothing yet."""
         reached = self.first - 1 if self.late else self.reached
         return Work(self.name, self.chain_id, reached + 1, self.last, reached, reached, 0, 0, self.late)
-
-
-async def connection_of(session: AsyncSession) -> AsyncConnection[TupleRow]:
-    """Psycopg's own connection, inside the session's DB transaction."""
-    raw = await (await session.connection()).get_raw_connection()
-    return cast(AsyncConnection[TupleRow], raw.driver_connection)
 
 
 async def begin(session: AsyncSession, work: Work) -> None:

@@ -6,9 +6,11 @@ A step says the same dozen statements again and again; building them as expressi
 import json
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import CursorResult, Table
+from psycopg import AsyncConnection, AsyncCursor
+from psycopg.rows import TupleRow
+from sqlalchemy import Table
 from sqlalchemy.dialects.postgresql import psycopg
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -20,6 +22,9 @@ Columns = dict[str, Sequence[Any]]
 
 Names = tuple[str, ...]
 
+Connection = AsyncConnection[TupleRow]
+Cursor = AsyncCursor[TupleRow]
+
 _OPEN = "to_block IS NULL AND canonical"
 """Of a key one row at most, found by one look into an index. A join instead of a look for each key has the planner read
 all open rows where it knows too little of the table."""
@@ -27,8 +32,14 @@ all open rows where it knows too little of the table."""
 _DIALECT = psycopg.dialect()  # type: ignore[no-untyped-call]
 
 
+async def connection_of(session: AsyncSession) -> Connection:
+    """Psycopg's own connection, inside the session's DB transaction."""
+    raw = await (await session.connection()).get_raw_connection()
+    return cast(Connection, raw.driver_connection)
+
+
 async def upsert(
-    session: AsyncSession,
+    connection: Connection,
     table: Table,
     columns: Columns,
     *,
@@ -47,30 +58,38 @@ async def upsert(
     """
     same = {**(same or {}), "canonical": True}
     statement = _upsert(table, tuple(columns), tuple(same), again, now, unset)
-    await say(session, statement, columns, same)
+    await say(connection, statement, columns, same)
 
 
-async def opening(session: AsyncSession, table: Table, keys: Columns, *, before: int | None = None) -> list[list[Any]]:
-    """Of each key that has one, the key's columns and its state: the open one, or the one before a block."""
-    found = await say(session, _opening(table, before is not None), keys, {} if before is None else {"before": before})
+async def ask_opening(connection: Connection, table: Table, keys: Columns, *, before: int | None = None) -> Cursor:
+    """Ask for the state of each key that has one, open or before a block: `opening` reads the answer."""
+    return await say(
+        connection, _opening(table, before is not None), keys, {} if before is None else {"before": before}
+    )
+
+
+async def opening(asked: Cursor, table: Table) -> list[list[Any]]:
+    """Of each key that has one, the key's columns and its state."""
     state = table.c[ranged_state(table)]
-    rows = [list(row) for row in found]
+    rows = [list(row) for row in await asked.fetchall()]
     for number in (i for i, each in enumerate((*ranged_key(table), state.name)) if _is_amount(table, each)):
         for row in rows:
             row[number] = int(row[number])
     return rows
 
 
-async def close(session: AsyncSession, table: Table, firsts: Columns) -> None:
+async def close(connection: Connection, table: Table, firsts: Columns) -> None:
     """End what each key has open at the block in which it first changes."""
-    await say(session, _close(table), firsts, {})
+    await say(connection, _close(table), firsts, {})
 
 
-async def say(session: AsyncSession, statement: str, columns: Columns, same: Mapping[str, Any]) -> CursorResult[Any]:
-    """Execute a statement of this module, past all that SQLAlchemy would do with it."""
-    connection = await session.connection()
+async def say(connection: Connection, statement: str, columns: Columns, same: Mapping[str, Any]) -> Cursor:
+    """Execute a statement of this module, past all that SQLAlchemy would do with it.
+
+    In a pipeline it is only sent, and its answer comes with those of the others at the pipeline's end.
+    """
     given = {**{name: array(values) for name, values in columns.items()}, **same}
-    return await connection.exec_driver_sql(statement, given)
+    return await connection.execute(statement.encode(), given)
 
 
 def given(table: Table, names: Names) -> str:

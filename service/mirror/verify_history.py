@@ -17,10 +17,11 @@ from service.chain import events
 from service.chain.reader import Block, Chain, Log
 from service.db import Database
 from service.mirror import projections, proxies
-from service.mirror.apply import Happened, Step, derived, opening_states
+from service.mirror.apply import Happened, Step, ask_opening, derived
 from service.mirror.differences import Difference, ReorganisedMeanwhile, Tally
 from service.mirror.projections import Deployment
 from service.mirror.queries import Contract
+from service.mirror.statements import connection_of
 from service.mirror.tables import BLOCKS, CONTRACTS, EVENT_LOG, RANGED, TRANSFERS, ranged_key, ranged_state
 from service.mirror.verify_deployments import every_log, unlike
 from service.mirror.width import ADDRESSES_MAX, Question
@@ -184,10 +185,10 @@ def _event_rows(happened: Happened) -> Rows:
 async def _derived_rows(
     session: AsyncSession, history: History, happened: Happened, hashes: Mapping[int, bytes], *, before: int
 ) -> dict[Table, Rows]:
-    step = Step(session, history.chain_id, history.ids, hashes)
+    step = Step(await connection_of(session), history.chain_id, history.ids, hashes)
     found: dict[Table, Rows] = {}
     for each in derived(happened, chain_id=history.chain_id, hashes=hashes):
-        opening = await opening_states(step, each.table, each.keys, before=before)
+        opening = await (await ask_opening(step, each.table, each.keys, before=before)).states()
         begun = projections.ranges(opening, each.closings(opening), unset=each.unset)
         state = ranged_state(each.table)
         found[each.table] = {
