@@ -34,12 +34,12 @@ _DIALECT = psycopg.dialect()  # type: ignore[no-untyped-call]
 
 async def connection_of(session: AsyncSession) -> Connection:
     """Psycopg's own connection, inside the session's DB transaction."""
-    raw = await (await session.connection()).get_raw_connection()
-    return cast(Connection, raw.driver_connection)
+    pooled = await (await session.connection()).get_raw_connection()
+    return cast(Connection, pooled.driver_connection)
 
 
 async def upsert(
-    connection: Connection,
+    raw: Connection,
     table: Table,
     columns: Columns,
     *,
@@ -58,14 +58,12 @@ async def upsert(
     """
     same = {**(same or {}), "canonical": True}
     statement = _upsert(table, tuple(columns), tuple(same), again, now, unset)
-    await say(connection, statement, columns, same)
+    await say(raw, statement, columns, same)
 
 
-async def ask_opening(connection: Connection, table: Table, keys: Columns, *, before: int | None = None) -> Cursor:
+async def ask_opening(raw: Connection, table: Table, keys: Columns, *, before: int | None = None) -> Cursor:
     """Ask for the state of each key that has one, open or before a block: `opening` reads the answer."""
-    return await say(
-        connection, _opening(table, before is not None), keys, {} if before is None else {"before": before}
-    )
+    return await say(raw, _opening(table, before is not None), keys, {"before": before})
 
 
 async def opening(asked: Cursor, table: Table) -> list[list[Any]]:
@@ -78,18 +76,18 @@ async def opening(asked: Cursor, table: Table) -> list[list[Any]]:
     return rows
 
 
-async def close(connection: Connection, table: Table, firsts: Columns) -> None:
+async def close(raw: Connection, table: Table, firsts: Columns) -> None:
     """End what each key has open at the block in which it first changes."""
-    await say(connection, _close(table), firsts, {})
+    await say(raw, _close(table), firsts, {})
 
 
-async def say(connection: Connection, statement: str, columns: Columns, same: Mapping[str, Any]) -> Cursor:
+async def say(raw: Connection, statement: str, columns: Columns, same: Mapping[str, Any]) -> Cursor:
     """Execute a statement of this module, past all that SQLAlchemy would do with it.
 
     In a pipeline it is only sent, and its answer comes with those of the others at the pipeline's end.
     """
     given = {**{name: array(values) for name, values in columns.items()}, **same}
-    return await connection.execute(statement.encode(), given)
+    return await raw.execute(statement.encode(), given)
 
 
 def given(table: Table, names: Names) -> str:
