@@ -8,7 +8,8 @@ import os
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,6 +68,14 @@ def check(name: str) -> Outcome:
     return Outcome(name, CHECKS[name], done.returncode == 0, done.stdout, time.monotonic() - start_s)
 
 
+def compile_tests() -> None:
+    """Compile what pytest compiles of the tests, where nobody has: otherwise each of its processes does all of it."""
+    prefix = sys.pycache_prefix
+    if prefix is not None and not Path(f"{prefix}{ROOT}/tests").exists():
+        command = [sys.executable, "-m", "pytest", "--collect-only", "-qq"]
+        subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+
+
 def start_tests(given: list[str]) -> subprocess.Popen[str]:
     """Pytest, with what it says in a pipe: where that is full, it waits until it is read."""
     colour = ["--color=yes"] if sys.stdout.isatty() else []
@@ -75,13 +84,12 @@ def start_tests(given: list[str]) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def all_pass() -> bool:
-    """Run the checks, and tell of each as it ends."""
+def all_pass(checks: Iterable[Future[Outcome]]) -> bool:
+    """Tell of each check as it ends."""
     passed = True
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done in as_completed([pool.submit(check, name) for name in CHECKS]):
-            print(done.result().told(), flush=True)
-            passed = passed and done.result().passed
+    for done in as_completed(checks):
+        print(done.result().told(), flush=True)
+        passed = passed and done.result().passed
     return passed
 
 
@@ -91,8 +99,11 @@ def main() -> int:
     if {"-h", "--help"} & set(given):
         print("usage: scripts/test [PYTEST ARGUMENTS…]\n\n" + (__doc__ or ""))
         return 0
+    pool = ThreadPoolExecutor(os.cpu_count())
+    checks = [pool.submit(check, name) for name in CHECKS]
+    compile_tests()
     with start_tests(given) as tests:
-        failed = not all_pass()
+        failed = not all_pass(checks)
         if failed:
             print("a check failed; the tests run all the same", flush=True)
         assert tests.stdout is not None
