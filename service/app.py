@@ -13,19 +13,25 @@ from service.access.queries import stored_keys
 from service.batches import routes as batches
 from service.chain.reader import open_chain
 from service.compliance import routes as compliance
+from service.compliance import vaulted_routes
 from service.db import Database, Replica
 from service.deployments import routes as deployments
 from service.governance import routes as governance
+from service.keys.wrapping_opening import open_key_encryption_keys
 from service.operations import routes as operations
 from service.operations.reading import ReadAgain
 from service.operations.submit import Ledger
 from service.operators import metrics
 from service.operators import routes as operators
-from service.ownership import export_routes
+from service.ownership import export_routes, named_routes
 from service.ownership import routes as ownership_views
 from service.refusals import BY_REVERT
 from service.settings import Settings
 from service.tokens import act_routes, facts_routes, ownership, routes
+from service.vault import disclosure_routes, document_routes, person_routes, reveal_routes
+from service.vault import routes as vault
+from service.vault.keys import open_vault
+from service.vault.payment_processors import open_processors
 from service.web import catalogue, problems
 from service.web.limits import BodyLimit
 
@@ -52,7 +58,12 @@ def create_app(settings: Settings) -> FastAPI:
         app.state.db, app.state.settings, app.state.keys = db, settings, stored_keys(db)
         app.state.ledger = Ledger(db, chain, settings.factory, settings.key_encryption_key, BY_REVERT)
         try:
-            async with _replica(settings, db) as app.state.replica:
+            async with (
+                _replica(settings, db) as app.state.replica,
+                open_key_encryption_keys(settings) as keks,
+                open_processors(settings) as app.state.processors,
+            ):
+                app.state.vault = open_vault(db, keks)
                 yield
         finally:
             await chain.close()
@@ -69,7 +80,12 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.add_middleware(ReadAgain)
     problems.install(app)
-    app.add_middleware(BodyLimit, bytes_max=settings.body_bytes_max, larger=batches.BODY_LIMITS)
+    app.add_middleware(
+        BodyLimit,
+        bytes_max=settings.body_bytes_max,
+        larger=(*batches.BODY_LIMITS, *vault.BODY_LIMITS, *disclosure_routes.BODY_LIMITS),
+        streamed=document_routes.STREAMED,
+    )
     # A request is tried against one route after the other, so those that are asked most come first.
     slices = (
         ownership,
@@ -83,8 +99,15 @@ def create_app(settings: Settings) -> FastAPI:
         governance,
         batches,
         operations,
+        vault,
+        reveal_routes,
+        document_routes,
+        disclosure_routes,
+        person_routes,
+        vaulted_routes,
+        named_routes,
     )
-    for router in (*(each.router for each in slices), operators.router, status.router):
+    for router in (*(each.router for each in slices), document_routes.streams, operators.router, status.router):
         app.include_router(router, prefix="/v1")
     app.include_router(metrics.router)
     app.include_router(catalogue.router)

@@ -4,7 +4,7 @@ import asyncio
 import secrets
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from decimal import Decimal
@@ -158,7 +158,7 @@ class Reads:
             finally:
                 await self._reads.putconn(connection)
 
-    async def fetch(self, query: LiteralString, parameters: Sequence[Any]) -> list[TupleRow]:
+    async def fetch(self, query: LiteralString, parameters: Sequence[Any] | Mapping[str, Any]) -> list[TupleRow]:
         """The rows of one statement that needs no DB transaction around it: two round trips less than `read`.
 
         One that writes is committed when it has answered. It must be one that may be said twice: where the connection

@@ -19,6 +19,10 @@ import service.operators.tables
 import service.tokens.tables
 import service.transactions.tables
 import service.transactions.totals
+import service.vault.document_tables
+import service.vault.person_tables
+import service.vault.reveal_tables
+import service.vault.tables
 import service.web.idempotency
 import service.workers  # noqa: F401
 from service.db import CONNECT_TIMEOUT_S, Base

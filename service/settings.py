@@ -13,6 +13,9 @@ from service.addresses import parse_address
 
 _HTTP = re.compile(r"https?://[^\s/?#]+(/[^\s?#]*)?")
 _KEK = re.compile(r"environment|(file|pkcs11|aws-kms|transit|gcp-kms|azure):\S+")
+_PROCESSOR = re.compile(
+    r"[a-z][a-z0-9-]{0,31}=(https://[^\s/?#]+|http://(127\.0\.0\.1|localhost|\[::1\])(:[0-9]+)?)(/[^\s?#]*)?"
+)
 _WEBSOCKET = re.compile(r"wss?://[^\s/?#]+(/[^\s#]*)?")
 
 
@@ -112,6 +115,15 @@ class Settings(BaseSettings):
             raise ValueError("write http://host:port or https://host")
         return given
 
+    @field_validator("payment_processors")
+    @classmethod
+    def _are_processors(cls, given: SecretStr) -> SecretStr:
+        each = _split(given)
+        names = [text.partition("=")[0] for text in each]
+        if not all(_PROCESSOR.fullmatch(text) for text in each) or len(set(names)) < len(names):
+            raise ValueError("write name=https://host, or several with blanks between; http:// only to this machine")
+        return given
+
     @field_validator("vault_kek")
     @classmethod
     def _names_keys(cls, text: str) -> str:
@@ -165,6 +177,10 @@ class Settings(BaseSettings):
     azure_tenant_id: str | None = Field(None, description="Azure tenant of the application below.")
     azure_client_id: str | None = Field(None, description="Azure application that may use the key.")
     azure_client_secret: SecretStr | None = Field(None, description="The Azure application's secret.")
+    payment_processors: SecretStr = Field(
+        SecretStr(""),
+        description="Payment processors as name=URL with blanks between; a URL may hold a user and a password.",
+    )
     api_key_pepper: SecretStr = Field(min_length=32, description="Keys the hash of API keys at rest.")
 
     api_host: str = Field("127.0.0.1", description="Address that the API listens on.")
@@ -187,6 +203,11 @@ class Settings(BaseSettings):
     def rpc_urls(self) -> list[str]:
         """The chain's nodes, the preferred one first."""
         return _split(self.rpc_url)
+
+    @property
+    def processors(self) -> dict[str, str]:
+        """The URL of each payment processor, by its name."""
+        return dict(each.split("=", 1) for each in _split(self.payment_processors))
 
     @property
     def factory(self) -> bytes:

@@ -23,6 +23,10 @@ class Scope(StrEnum):
     ISSUE = "issue"  # all that an issuer does with its assets, tokens and contracts
     TRANSACTIONS = "transactions"  # see how the issuer's transactions and its signer stand, and act on them
     METRICS = "metrics"  # read the deployment's metrics
+    VAULT_TOKENIZE = "vault:tokenize"  # hand values in, renew them, revoke their vault tokens
+    VAULT_REVEAL = "vault:reveal"  # see values again, as far as the policy lets
+    VAULT_SEARCH = "vault:search"  # find records and read what is known of them besides their values
+    VAULT_POLICY = "vault:policy"  # make and change policies, erase subjects
 
 
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"

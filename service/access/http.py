@@ -75,3 +75,15 @@ Operating = Annotated[Caller, Depends(require(Scope.TRANSACTIONS))]
 
 Scraping = Annotated[Caller, Depends(require(Scope.METRICS))]
 """Whoever may read the metrics."""
+
+Tokenizing = Annotated[Caller, Depends(require(Scope.VAULT_TOKENIZE))]
+"""Whoever may hand values to the vault and take vault tokens back."""
+
+Revealing = Annotated[Caller, Depends(require(Scope.VAULT_REVEAL))]
+"""Whoever may see values again."""
+
+Searching = Annotated[Caller, Depends(require(Scope.VAULT_SEARCH))]
+"""Whoever may read what is known of records besides their values."""
+
+Governing = Annotated[Caller, Depends(require(Scope.VAULT_POLICY))]
+"""Whoever may decide what the vault keeps and forgets."""

@@ -10,12 +10,14 @@ from service.db import UNAVAILABLE, Database
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """An authenticated API client."""
+    """An authenticated API client, and which of its keys it came with."""
 
     id: UUID
     issuer_id: UUID
     signer: bytes
     scopes: frozenset[str]
+    name: str
+    key_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +58,16 @@ def stored_keys(db: Database) -> StoredKeys:
 
     async def find(ids: Sequence[str]) -> list[StoredKey | None]:
         rows = await db.fetch(
-            """SELECT k.id, c.id, i.id, i.signer, k.scopes, k.secret_hmac, k.revoked_at IS NULL
+            """SELECT k.id, c.id, i.id, i.signer, k.scopes, c.name, k.secret_hmac, k.revoked_at IS NULL
                FROM api_keys k JOIN callers c ON c.id = k.caller_id JOIN issuers i ON i.id = c.issuer_id
                WHERE k.id = ANY(%s)""",
             (list(set(ids)),),
         )
         found = {
-            key_id: StoredKey(Caller(caller_id, issuer_id, signer, frozenset(scopes)), secret_hmac, usable)
-            for key_id, caller_id, issuer_id, signer, scopes, secret_hmac, usable in rows
+            key_id: StoredKey(
+                Caller(caller_id, issuer_id, signer, frozenset(scopes), name, key_id), secret_hmac, usable
+            )
+            for key_id, caller_id, issuer_id, signer, scopes, name, secret_hmac, usable in rows
         }
         return [found.get(key_id) for key_id in ids]
 

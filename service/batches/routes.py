@@ -64,7 +64,8 @@ class _Asked(Order):
 
 def _body(kind: Kind) -> dict[str, Any]:
     """The request body in OpenAPI: JSON or CSV."""
-    row = {"$ref": f"#/components/schemas/{kind.order.__name__}"}
+    # Not by reference: the route that takes one such row may take more than a batch does.
+    row = kind.order.model_json_schema()
     rows = {"type": "array", "items": row, "minItems": 1, "maxItems": ROWS_MAX}
     extra: Any = kind.order.model_config["json_schema_extra"]
     schema = {

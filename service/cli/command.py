@@ -16,6 +16,7 @@ from service.cli import (
     reindexing,
     signers,
     transactions,
+    vault,
     verification,
 )
 from service.settings import SettingsMissing
@@ -37,6 +38,7 @@ app.add_typer(transactions.app, name="transactions")
 app.add_typer(mirror.app, name="mirror")
 app.add_typer(signers.app, name="signers")
 app.add_typer(factory.app, name="factory")
+app.add_typer(vault.app, name="vault")
 app.add_typer(issuers.issuers, name="issuers")
 app.add_typer(issuers.keys, name="keys")
 

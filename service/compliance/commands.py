@@ -17,8 +17,8 @@ from service.compliance.orders import (
     CountryLimitOrder,
     DocumentOrder,
     DocumentRemovalOrder,
-    IdentityOrder,
     LotsOrder,
+    PersonIdentityOrder,
     PolicyOrder,
     ReserveOrder,
     WalletOrder,
@@ -30,6 +30,7 @@ from service.operations.queries import Operation
 from service.operations.submit import Intent, Ledger, Request, once
 from service.tokens.controls import FUNGIBLE, REGULATED
 from service.tokens.queries import Token, standing_token
+from service.vault import persons
 from service.web.orders import text32
 
 NO_INVESTOR = bytes(32)
@@ -72,18 +73,23 @@ async def _ask_of_token(
     return await send_role_call(ledger, request, read)
 
 
-async def set_identity(ledger: Ledger, request: Request, order: IdentityOrder) -> Operation:
+async def set_identity(ledger: Ledger, request: Request, order: PersonIdentityOrder) -> Operation:
     """Say what is attested about an investor. A change of country moves it from one country's count to another's.
 
     Raises:
         ContractMissing, ContractNotDeployed: there is no compliance registry yet.
         InvestorInvalid: the id is that of a wallet.
+        PersonNotFound: the issuer has no such person in the vault.
         HoldingsChanged: what the investor holds is not what the mirror knows.
     """
 
     async def arguments(connection: ReadConnection, target: Target) -> tuple[Any, ...]:
-        held = await queries.tokens_of_investor(connection, target, order.investor)
-        return order.investor, order.country, order.level, order.expires_at or 0, held
+        investor = order.investor
+        if investor is None:
+            assert order.person is not None, "an order names one of both"
+            investor = await persons.investor_id(connection, issuer_id=request.caller.issuer_id, id=order.person)
+        held = await queries.tokens_of_investor(connection, target, investor)
+        return investor, order.country, order.level, order.expires_at or 0, held
 
     return await _ask(ledger, request, "compliance", "identity.set", "setIdentity", arguments)
 

@@ -3,6 +3,7 @@
 import re
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
+from uuid import UUID
 
 from pydantic import (
     AfterValidator,
@@ -75,6 +76,9 @@ def _example(**fields: Any) -> ConfigDict:
     return ConfigDict(json_schema_extra={"example": fields})
 
 
+Level = Annotated[StrictInt, Field(ge=1, le=255, description="The higher, the more was examined.")]
+
+
 class IdentityOrder(Order):
     """Say what is attested about an investor. Its id is random and means nothing outside."""
 
@@ -82,8 +86,28 @@ class IdentityOrder(Order):
 
     investor: Bytes32
     country: Country
-    level: Annotated[StrictInt, Field(ge=1, le=255, description="The higher, the more was examined.")]
+    level: Level
     expires_at: Time | None = Field(None, description="From then on it is void; null for never.")
+
+
+class PersonIdentityOrder(Order):
+    """Say what is attested about an investor: a person of the vault, or an id that is kept elsewhere."""
+
+    model_config = _example(investor=INVESTOR, country=756, level=2, expires_at="2027-01-31T00:00:00Z")
+
+    investor: Bytes32 | None = Field(
+        None, description="Random, or a keyed hash. A bare hash of who it is would tell whoever guesses; see `person`."
+    )
+    person: UUID | None = Field(None, description="Of the vault, in place of the investor's id.")
+    country: Country
+    level: Level
+    expires_at: Time | None = Field(None, description="From then on it is void; null for never.")
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.investor is None) == (self.person is None):
+            raise ValueError("give either `investor` or `person`")
+        return self
 
 
 class BlockOrder(Order):

@@ -16,8 +16,8 @@ from service.compliance.orders import (
     CountryLimitOrder,
     DocumentOrder,
     DocumentRemovalOrder,
-    IdentityOrder,
     LotsOrder,
+    PersonIdentityOrder,
     PolicyOrder,
     PreviewOrder,
     ReserveOrder,
@@ -52,6 +52,7 @@ from service.operations.reading import READ, Reading, ReadingAt, ReadingOnChain
 from service.operations.views import OperationView
 from service.tokens import problems as tokens
 from service.tokens.queries import Token, contract_of, token
+from service.vault.person_problems import PersonNotFound
 from service.web.bodies import StrictJsonRoute
 from service.web.catalogue import documented
 from service.web.http import AddressInPath, Db
@@ -93,9 +94,14 @@ NameInQuery = Annotated[
 
 
 @router.post(
-    "/identities", status_code=202, tags=["compliance"], responses=documented(*_INVESTOR, problems.HoldingsChanged)
+    "/identities",
+    status_code=202,
+    tags=["compliance"],
+    responses=documented(*_INVESTOR, problems.HoldingsChanged, PersonNotFound),
 )
-async def set_identity(order: IdentityOrder, ask: AskingDep, ledger: LedgerDep, response: Response) -> OperationView:
+async def set_identity(
+    order: PersonIdentityOrder, ask: AskingDep, ledger: LedgerDep, response: Response
+) -> OperationView:
     """Say what is attested about an investor: country, level, and until when."""
     return accepted(await commands.set_identity(ledger, ask(order), order), response)
 

@@ -18,6 +18,8 @@ from service.transactions.endpoints import EndpointSeen
 from service.transactions.overview import Load
 from service.transactions.tables import LIVE, Status
 from service.transactions.totals import OUTSIDERS, Total
+from service.vault import budgets
+from service.vault import queries as vault
 from service.web.http import Db
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -39,8 +41,10 @@ async def read_metrics(request: Request, caller: Scraping, db: Db) -> Response:
         nodes = await endpoints.seen(connection, chain_id=chain_id)
         leases = await queries.leases(connection)
         seen = await mirror.status(connection, chain_id=chain_id)
+        crowded_count = await vault.crowded_count(connection)
+        suspended_count = await budgets.suspended_count(connection)
     families = [*_live(loads), *_totals(sums), *_signers(signers), *_endpoints(nodes), *_leases(leases)]
-    families += _mirror(seen)
+    families += [*_mirror(seen), *_vault(crowded_count, suspended_count)]
     return Response("".join(written(*family) for family in families), media_type=MEDIA_TYPE)
 
 
@@ -63,6 +67,13 @@ def _escaped(text: str) -> str:
 
 def _who(signer: bytes | None) -> str:
     return "outsiders" if signer is None or signer == OUTSIDERS else checksum(signer)
+
+
+def _vault(crowded_count: int, suspended_count: int) -> Iterator[Family]:
+    meaning = "Policies of the vault whose tokens use a hundredth of their space or more."
+    yield "vault_crowded_policies", "gauge", meaning, [({}, crowded_count)]
+    meaning = "API keys that passed a limit of a policy and must not reveal."
+    yield "vault_suspended_keys", "gauge", meaning, [({}, suspended_count)]
 
 
 def _live(loads: Iterable[Load]) -> Iterator[Family]:

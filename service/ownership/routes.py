@@ -39,7 +39,7 @@ _PAGES = (*SEEN, BadCursor)
 
 _ranks = Ranks()
 
-Order = Annotated[Literal["amount", "account"], Query(description="Largest first, or in address order.")]
+CapTableOrder = Annotated[Literal["amount", "account"], Query(description="Largest first, or in address order.")]
 PeriodName = Annotated[
     Literal["day", "week", "month"], Query(description="They begin at midnight UTC, a week on Monday.")
 ]
@@ -57,7 +57,7 @@ FromBlock = Annotated[
 async def read_cap_table(
     token_id: UUID,
     reading: ReadingAt,
-    order: Order = "amount",
+    order: CapTableOrder = "amount",
     cursor: CursorParameter = None,
     limit: Limit = 100,
 ) -> CapTablePage:

@@ -65,6 +65,40 @@ def _shape(radix: int, length: int, tweak_bytes: int) -> _Shape:
     return _Shape(left, moduli, half_bytes, 4 * -(-half_bytes // 4) + 4, prefix, padding, weights, turns)
 
 
+@dataclass(frozen=True, slots=True)
+class _Tables:
+    """What depends on the alphabet alone."""
+
+    length_min: int
+    numeral_of: bytes  # by code; 255 for none
+    code_of: bytes  # by numeral
+    chunk: int  # so many numerals are spelled at once
+    chunk_numerals: Numerals  # of each number of so many numerals, one a row
+
+
+@lru_cache(maxsize=64)
+def _tables(alphabet: str) -> _Tables:
+    """Those of an alphabet.
+
+    Raises:
+        Unfit: `alphabet`; see `FF1`.
+    """
+    if len(alphabet) < 2 or len(set(alphabet)) != len(alphabet) or not all("!" <= each <= "~" for each in alphabet):
+        raise Unfit("alphabet", "an FF1 alphabet is 2 to 94 different visible ASCII characters")
+    radix, codes = len(alphabet), alphabet.encode("ascii")
+    chunk = max(k for k in range(1, 15) if radix**k <= _TABLE_ROWS_MAX)
+    rows = np.arange(radix**chunk)[:, None] // radix ** np.arange(chunk - 1, -1, -1)
+    chunk_numerals: Numerals = (rows % radix).astype(np.uint8)
+    chunk_numerals.flags.writeable = False  # shared by all keys and threads
+    return _Tables(
+        next(n for n in range(2, 21) if radix**n >= DOMAIN_MIN),
+        bytes(codes.find(code) % 256 for code in range(256)),
+        codes.ljust(256, b"\0"),
+        chunk,
+        chunk_numerals,
+    )
+
+
 class FF1:
     """FF1 under one key and one alphabet. Safe to share between threads: each call has an AES context of its own."""
 
@@ -76,17 +110,11 @@ class FF1:
         """
         if len(key) not in (16, 24, 32):
             raise Unfit("key-size", "an FF1 key is an AES key of 16, 24 or 32 bytes")
-        if len(alphabet) < 2 or len(set(alphabet)) != len(alphabet) or not all("!" <= each <= "~" for each in alphabet):
-            raise Unfit("alphabet", "an FF1 alphabet is 2 to 94 different visible ASCII characters")
-        self.radix = len(alphabet)
-        self.length_min = next(n for n in range(2, 21) if self.radix**n >= DOMAIN_MIN)
+        tables = _tables(alphabet)
+        self.radix, self.length_min = len(alphabet), tables.length_min
         self._cipher = Cipher(algorithms.AES(key), modes.ECB())  # noqa: S305 -- FF1's own rounds chain the blocks
-        codes = alphabet.encode("ascii")
-        self._numeral_of = bytes(codes.find(code) % 256 for code in range(256))
-        self._code_of = codes.ljust(256, b"\0")
-        self._chunk = max(k for k in range(1, 15) if self.radix**k <= _TABLE_ROWS_MAX)
-        rows = np.arange(self.radix**self._chunk)[:, None] // self.radix ** np.arange(self._chunk - 1, -1, -1)
-        self._chunk_numerals: Numerals = (rows % self.radix).astype(np.uint8)
+        self._numeral_of, self._code_of = tables.numeral_of, tables.code_of
+        self._chunk, self._chunk_numerals = tables.chunk, tables.chunk_numerals
 
     def encrypt(self, texts: Sequence[str], tweak: bytes | Sequence[bytes] = b"") -> list[str]:
         """Encrypt texts of `length_min` to 1,000 characters, under one tweak for all or one for each (0 to 256 bytes).

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 from enum import StrEnum
+from functools import cache
 
 from service.vault.unfit import Unfit
 from service.vault.values import DataClass
@@ -27,6 +28,7 @@ class View(StrEnum):
 _WITH_LAST_FOUR = {DataClass.CARD, DataClass.NATIONAL_ID, DataClass.CUSTOM}
 
 
+@cache
 def views_of(data_class: DataClass) -> frozenset[View]:
     """The views that make sense for a class: the last four characters only of what is numbered."""
     return frozenset(View) if data_class in _WITH_LAST_FOUR else frozenset(View) - {View.LAST_FOUR}

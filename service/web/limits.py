@@ -14,17 +14,31 @@ class BodyLimit:
 
     Args:
         larger: limits, in bytes, of paths whose bodies may be larger.
+        streamed: limits, in bytes, of paths that read their bodies as they come: only an announced size is held to
+            them here, and what comes without one is theirs to count.
     """
 
-    def __init__(self, app: ASGIApp, *, bytes_max: int, larger: Sequence[tuple[re.Pattern[str], int]] = ()) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        bytes_max: int,
+        larger: Sequence[tuple[re.Pattern[str], int]] = (),
+        streamed: Sequence[tuple[re.Pattern[str], int]] = (),
+    ) -> None:
         self._app = app
         self._bytes_max = bytes_max
         self._larger = larger
+        self._streamed = streamed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        for path, most in self._streamed:
+            if path.fullmatch(scope["path"]):
+                await (self._refuse(scope, send, most) if _announced(scope) > most else self._app(scope, receive, send))
+                return
         bytes_max = max([self._bytes_max, *(most for path, most in self._larger if path.fullmatch(scope["path"]))])
         body = await self._collect(receive, bytes_max)
         if body is None:
@@ -57,3 +71,9 @@ class BodyLimit:
         headers = [(b"content-type", MEDIA_TYPE.encode()), (b"connection", b"close")]
         await send({"type": "http.response.start", "status": problem.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+
+def _announced(scope: Scope) -> int:
+    """The body's size as its header says, 0 where it says none."""
+    text = dict(scope["headers"]).get(b"content-length", b"")
+    return int(text[:20]) if text.isdigit() else 0

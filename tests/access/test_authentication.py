@@ -40,6 +40,12 @@ def routes(world: World) -> list[tuple[str, str]]:
         "transaction_id",
         "batch_id",
         "adoption_id",
+        "policy_id",
+        "document_id",
+        "commitment_id",
+        "person_id",
+        "approval_id",
+        "suspension_id",
     ):
         filled = [(method, path.replace(f"{{{name}}}", UUID)) for method, path in filled]
     for name, value in (("wallet", HOLDER), ("signer", HOLDER), ("investor", HASH), ("scheduled_id", HASH)):

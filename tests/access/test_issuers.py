@@ -44,6 +44,12 @@ class Estates:
     transaction_id: str
     batch_id: str
     adoption_id: str
+    policy_id: str
+    document_id: str
+    commitment_id: str
+    approval_id: str
+    suspension_id: str
+    person_id: str
 
     @property
     def first(self) -> dict[str, str]:
@@ -51,16 +57,20 @@ class Estates:
         named = {"asset_id": self.asset_id, "token_id": self.token_id, "operation_id": self.operation_id}
         accounts = dict.fromkeys(("address", "account", "wallet", "signer"), self.account)
         named |= {"prepared_id": self.prepared_id, "transaction_id": self.transaction_id, "batch_id": self.batch_id}
-        named["adoption_id"] = self.adoption_id
+        named |= {"adoption_id": self.adoption_id, "policy_id": self.policy_id}
+        named |= {"document_id": self.document_id, "commitment_id": self.commitment_id}
+        named |= {"approval_id": self.approval_id, "suspension_id": self.suspension_id}
+        named["person_id"] = self.person_id
         return {**SAME, **named, **accounts}
 
     @property
     def nothing(self) -> dict[str, str]:
         """Path parameters that name nothing."""
         ids = ("asset_id", "token_id", "operation_id", "prepared_id", "transaction_id", "batch_id", "adoption_id")
+        others = ("policy_id", "document_id", "commitment_id", "approval_id", "suspension_id", "person_id")
         return {
             **SAME,
-            **dict.fromkeys(ids, UNKNOWN_ID),
+            **dict.fromkeys((*ids, *others), UNKNOWN_ID),
             **dict.fromkeys(("address", "account", "wallet", "signer"), UNKNOWN_ACCOUNT),
         }
 
@@ -86,7 +96,31 @@ async def estates(shared: World) -> AsyncIterator[Estates]:
     batch = await shared.post(f"/v1/tokens/{token_id}/batches/mint", {"rows": [{"to": account, "amount": "1"}]})
     await shared.finish()
     adoption = await adopt(shared, Others(shared).plain())
-    yield Estates(shared, key, *ids, account, other_token_id, sent, batch.json()["id"], adoption["id"])
+    policy = await shared.post("/v1/vault/policies", bodies(shared, "create_vault_policy", {}))
+    of_documents = {"name": "deeds", "data_class": "document", "format": {"kind": "prefix"}, "kind": "vault"}
+    deeds = (await shared.post("/v1/vault/policies", of_documents)).json()["id"]
+    kept = [
+        await shared.post(f"/v1/vault/{path}", {**bodies(shared, name, {}), "policy": deeds})
+        for path, name in (("documents", "register_document"), ("commitments", "commit_to_attributes"))
+    ]
+    made = (batch.json()["id"], adoption["id"], policy.json()["id"], *(each.json()["id"] for each in kept))
+    made += await limits(shared, policy.json()["id"])
+    person = await shared.post("/v1/vault/persons", {"reference": "investor-17"})
+    made += (person.json()["id"],)
+    yield Estates(shared, key, *ids, account, other_token_id, sent, *made)
+
+
+async def limits(world: World, policy_id: str) -> tuple[str, str]:
+    """A request for approval, and the suspension of the key that it was made with."""
+    headers = {"Authorization": f"Bearer {world.key}"}
+    rules = {"purposes": ["payment"], "views": ["plain"], "daily_max": 0}
+    await world.client.patch(f"/v1/vault/policies/{policy_id}", headers=headers, json={"reveal": rules})
+    items = [{"value": "4111 1111 1111 1111"}]
+    made = await world.post("/v1/vault/tokenize", {"policy": policy_id, "items": items})
+    wish = {"tokens": [made.json()["data"][0]["token"]], "purpose": "payment", "reason": "a test", "view": "plain"}
+    asked = await world.post("/v1/vault/approvals", wish)
+    suspended = await world.post("/v1/vault/reveal", wish)
+    return asked.json()["id"], problem(suspended, "reveal-suspended")["suspension"]
 
 
 def bodies(world: World, name: str, named: dict[str, str]) -> dict[str, Any]:
@@ -95,7 +129,10 @@ def bodies(world: World, name: str, named: dict[str, str]) -> dict[str, Any]:
     (operation,) = (
         each for methods in document["paths"].values() for each in methods.values() if each["operationId"] == name
     )
-    schema = operation["requestBody"]["content"]["application/json"]["schema"]
+    content = operation.get("requestBody", {"content": {}})["content"]
+    if "application/json" not in content:
+        return {}
+    schema = content["application/json"]["schema"]
     if "$ref" in schema:
         schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
     example = schema["example"]
@@ -111,6 +148,12 @@ SLUGS = {
     "transaction_id": "transaction-not-found",
     "batch_id": "batch-not-found",
     "adoption_id": "adoption-not-found",
+    "policy_id": "policy-not-found",
+    "document_id": "vault-document-not-found",
+    "commitment_id": "commitment-not-found",
+    "approval_id": "approval-not-found",
+    "suspension_id": "suspension-not-found",
+    "person_id": "person-not-found",
     "signer": "signer-not-found",
     "investor": "contract-missing",
     "wallet": "contract-missing",
@@ -129,8 +172,13 @@ def shape(answer: httpx.Response, estates: Estates) -> str:
 async def ask(estates: Estates, method: str, path: str, name: str, named: dict[str, str]) -> httpx.Response:
     filled = path.format(**named)
     if method == "GET":
-        return await estates.world.get(filled, key=estates.key)
-    return await estates.world.post(filled, bodies(estates.world, name, named), key=estates.key)
+        query = {"subject": UNKNOWN_ACCOUNT, "name": "deed"} if path.endswith("/record") else {}
+        return await estates.world.get(filled, key=estates.key, **query)
+    body = bodies(estates.world, name, named)
+    if method == "POST":
+        return await estates.world.post(filled, body, key=estates.key)
+    headers = {"Authorization": f"Bearer {estates.key}"}
+    return await estates.world.client.request(method, filled, headers=headers, json=body)
 
 
 async def test_what_another_issuer_has_is_not_there_on_any_route(estates: Estates) -> None:

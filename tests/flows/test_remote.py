@@ -214,6 +214,8 @@ def body_example(document: dict[str, Any], call: Call) -> dict[str, Any]:
     if not call.has_body:
         return {}
     asked = document["paths"][call.path][call.method.lower()]["requestBody"]
+    if "application/json" not in asked["content"]:
+        return {}
     schema = asked["content"]["application/json"]["schema"]
     if "$ref" in schema:
         schema = document["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]]

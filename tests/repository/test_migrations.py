@@ -34,12 +34,12 @@ def schema(url: SecretStr) -> list[tuple[str, ...]]:
         rows = connection.execute(
             """SELECT 'column', table_schema || '.' || table_name, column_name, data_type, is_nullable,
                 coalesce(column_default, '') FROM information_schema.columns
-                WHERE table_schema IN ('public', 'mirror')
+                WHERE table_schema IN ('public', 'mirror', 'vault')
             UNION ALL SELECT 'constraint', conrelid::regclass::text, conname, pg_get_constraintdef(oid), '', ''
                 FROM pg_constraint WHERE connamespace IN (
-                    SELECT oid FROM pg_namespace WHERE nspname IN ('public', 'mirror'))
+                    SELECT oid FROM pg_namespace WHERE nspname IN ('public', 'mirror', 'vault'))
             UNION ALL SELECT 'index', tablename, indexname, indexdef, '', '' FROM pg_indexes
-                WHERE schemaname IN ('public', 'mirror')
+                WHERE schemaname IN ('public', 'mirror', 'vault')
             UNION ALL SELECT 'grant', table_schema || '.' || table_name, grantee, privilege_type, '', ''
                 FROM information_schema.role_table_grants WHERE grantee LIKE 'muniment%'
             ORDER BY 1, 2, 3, 4"""

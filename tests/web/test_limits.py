@@ -1,5 +1,6 @@
 """The body limit, alone."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -69,6 +70,31 @@ async def test_a_body_over_the_limit_never_reaches_the_app(messages: list[Messag
 async def test_a_body_that_breaks_off_does_not_pass_for_an_empty_one() -> None:
     received, _ = await ask([chunk(b"01234", more=True), {"type": "http.disconnect"}])
     assert not any(message["type"] == "http.request" for message in received)
+
+
+@pytest.mark.parametrize(
+    ("announced", "reaches"), [(b"20", True), (b"", True), (b"x", True), (b"21", False), (b"9" * 5_000, False)]
+)
+async def test_a_streamed_body_is_passed_on_as_it_comes_unless_it_announces_too_much(
+    announced: bytes, reaches: bool
+) -> None:
+    pieces = iter([chunk(b"0123456789a", more=True), chunk(b"b")])
+    received: list[Message] = []
+    sent: list[Message] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        received.append(await receive())
+
+    async def receive() -> Message:
+        return next(pieces)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    limit = BodyLimit(app, bytes_max=BYTES_MAX, streamed=[(re.compile("/v1/x"), 20)])
+    await limit({"type": "http", "path": "/v1/x", "headers": [(b"content-length", announced)]}, receive, send)
+    assert [message["body"] for message in received] == ([b"0123456789a"] if reaches else [])
+    assert [message["status"] for message in sent if "status" in message] == ([] if reaches else [413])
 
 
 async def test_what_is_no_http_request_passes() -> None:

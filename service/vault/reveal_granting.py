@@ -1,0 +1,167 @@
+"""Letting values be seen: rules, budgets, approvals and the journal's entry, all committed before any is opened."""
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from sqlalchemy import exc as sa_exc
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from service import journal
+from service.access.queries import Caller
+from service.db import UNAVAILABLE, ReadConnection
+from service.journal import Fact
+from service.telemetry import logger
+from service.vault import approvals
+from service.vault.budgets import Overspent, Spending, count_refusal, spend, suspend
+from service.vault.keys import Vault
+from service.vault.masks import View
+from service.vault.policies import Policy
+from service.vault.reveal_problems import ApprovalMissing, RevealRefused, RevealSuspended, RevealUnrecorded
+from service.vault.reveal_rules import Asked, judge
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One value that is to be seen; `index` is the keyed hash that names it in the journal."""
+
+    policy: Policy
+    subject_id: UUID | None
+    index: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a caller wants to see, and why.
+
+    Args:
+        view: None where the values go to somebody else than the caller, who sees nothing of them.
+        approval: of the request whose keyed hash is `print_`.
+        kind: of the entry in the journal.
+        what: what the entry says besides; nothing of a value.
+    """
+
+    purpose: str
+    reason: str
+    view: View | None
+    wanted: Sequence[Wanted]
+    approval: UUID | None = None
+    print_: bytes = b""
+    kind: str = "vault.revealed"
+    what: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def of_policies(self) -> dict[UUID, list[Wanted]]:
+        """What is wanted of each policy, the policies in order."""
+        found: dict[UUID, list[Wanted]] = {}
+        for each in sorted(self.wanted, key=lambda each: each.policy.id):
+            found.setdefault(each.policy.id, []).append(each)
+        return found
+
+
+def judged(caller: Caller, wish: Wish) -> int:
+    """How many others must agree first.
+
+    Raises:
+        RevealRefused: a policy's rules say no; then nothing of the whole request is seen.
+    """
+    needed = 0
+    for policy_id, wanted in wish.of_policies.items():
+        ruling = judge(wanted[0].policy.rules, Asked(caller.name, wish.purpose, wish.view, len(wanted)))
+        if ruling.refusal is not None:
+            raise RevealRefused(
+                f"ask for what the reveal rules of policy {policy_id} allow, or have them changed with PATCH",
+                reason=ruling.refusal.value,
+                policy=str(policy_id),
+            )
+        needed = max(needed, ruling.approvals_needed)
+    return needed
+
+
+@asynccontextmanager
+async def granting(vault: Vault, caller: Caller, wish: Wish) -> AsyncIterator[tuple[AsyncSession, ReadConnection]]:
+    """One DB transaction, with what else belongs to it in the block; once it ends well the values may be opened.
+
+    What is refused is written down, too, when this is undone.
+
+    Raises:
+        RevealRefused: a policy's rules say no.
+        RevealSuspended: the API key is, or just came to be.
+        ApprovalMissing: others must agree first.
+        RevealUnrecorded: Postgres refused the entry.
+    """
+    try:
+        needed = judged(caller, wish)
+        with recorded():
+            async with vault.transaction() as (session, connection):
+                yield session, connection
+                await spend(connection, caller.key_id, _spendings(wish))
+                await _approved(connection, caller, wish, needed)
+                await journal.append(session, [Fact(wish.kind, caller.issuer_id, _entry(caller, wish))])
+    except Overspent as over:
+        raise await suspend(vault, caller, over) from None
+    except (RevealRefused, RevealSuspended, ApprovalMissing) as refusal:
+        policy_id = next(iter(wish.of_policies), None)
+        reason = refusal.extensions.get("reason", refusal.slug)
+        await count_refusal(vault, caller, reason, policy_id, wish.purpose)
+        raise
+
+
+def _spendings(wish: Wish) -> list[Spending]:
+    return [
+        Spending(
+            policy_id,
+            len(wanted),
+            wanted[0].policy.rules.daily_max,
+            frozenset(each.subject_id for each in wanted if each.subject_id is not None),
+            wanted[0].policy.rules.subjects_daily_max,
+        )
+        for policy_id, wanted in wish.of_policies.items()
+    ]
+
+
+async def _approved(connection: ReadConnection, caller: Caller, wish: Wish, needed: int) -> None:
+    if wish.approval is None and needed == 0:
+        return
+    spent = wish.approval is not None and await approvals.spend(
+        connection, caller, wish.approval, wish.print_, needed=needed
+    )
+    if not spent:
+        raise ApprovalMissing(
+            "ask for this very request with POST /v1/vault/approvals, and send it with `approval` when others agreed",
+            approvals_needed=needed,
+        )
+
+
+def _entry(caller: Caller, wish: Wish) -> dict[str, Any]:
+    return {
+        "caller": str(caller.id),
+        "key": caller.key_id,
+        "purpose": wish.purpose,
+        "reason": wish.reason,
+        "view": None if wish.view is None else wish.view.value,
+        "approval": None if wish.approval is None else str(wish.approval),
+        "values": {
+            str(policy_id): [each.index.hex() for each in wanted] for policy_id, wanted in wish.of_policies.items()
+        },
+        **wish.what,
+    }
+
+
+@contextmanager
+def recorded() -> Iterator[None]:
+    """A refusal of Postgres inside the block as a problem; that it does not answer is told as everywhere.
+
+    Raises:
+        RevealUnrecorded: Postgres refused.
+    """
+    try:
+        yield
+    except (sa_exc.DBAPIError, psycopg.Error) as error:
+        if isinstance(error, UNAVAILABLE):
+            raise
+        logger().error("vault_reveal_unrecorded", error_kind=type(error).__name__)
+        raise RevealUnrecorded("nothing was revealed: tell the operator, and send the request again later") from None
