@@ -58,6 +58,7 @@ def bare_store(issuer: UUID, policy: UUID, count: int) -> dict[str, Any]:
         "data_version": 1,
         "wrapping_version": 1,
         "stored_subjects": [],
+        "answered": [],
         "subject_ids": [],
         "subject_indexes": [],
         "subject_keys": [],

@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
+from psycopg import sql
 from pydantic import SecretStr
 
 from scripts import local
@@ -80,15 +81,26 @@ class System:
         """So many records more, made by SQL: of plausible sizes, and none of them opens."""
         issuer, policy = self.caller.issuer_id, self.policies["random"]
         with psycopg.connect(self.database, autocommit=True) as connection:
+            # An index that is built at the end takes seconds, and one that grows at random minutes.
+            indexes = connection.execute(
+                """SELECT indexname, indexdef FROM pg_indexes
+                WHERE schemaname = 'vault' AND tablename = 'records' AND indexname <> 'records_pkey'"""
+            ).fetchall()
+            for name, _ in indexes:
+                connection.execute(sql.SQL("DROP INDEX vault.{}").format(sql.Identifier(name)))
+            connection.execute("SET work_mem = '512MB'")
+            connection.execute("SET maintenance_work_mem = '512MB'")
             connection.execute(
                 """INSERT INTO vault.records (index, id, issuer_id, policy_id, deterministic, data_version, sealed,
                     fingerprint, last_four)
-                SELECT sha256(uuidv4()::text::bytea), uuidv7(), %s, %s, false, 1,
-                    substr(sha256(n::text::bytea) || sha256(uuidv4()::text::bytea) || sha256('a'), 1, 78),
-                    sha256(uuidv4()::text::bytea), lpad((n %% 10000)::text, 4, '0')
-                FROM generate_series(1, %s) AS n""",
+                SELECT sha256(('a' || n)::bytea) AS index, uuidv7(), %s, %s, false, 1,
+                    substr(sha256(('b' || n)::bytea) || sha256(('c' || n)::bytea) || sha256('d'), 1, 78),
+                    sha256(('e' || n)::bytea), lpad((n %% 10000)::text, 4, '0')
+                FROM generate_series(1, %s) AS n ORDER BY index""",
                 (issuer, policy, count),
             )
+            for _, definition in indexes:
+                connection.execute(definition)
             connection.execute("VACUUM ANALYZE vault.records")
 
     def disk_bytes(self) -> tuple[int, int]:

@@ -98,9 +98,13 @@ CREATE TABLE vault.answers (
     caller_id uuid NOT NULL,
     key varchar NOT NULL,
     sealed bytea NOT NULL,
+    subject_ids uuid[],
     created_at timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (caller_id, key)
-)
+    erased_at timestamptz,
+    PRIMARY KEY (caller_id, key),
+    CHECK (erased_at IS NULL OR sealed = '')
+);
+CREATE INDEX answers_subject_ids_idx ON vault.answers USING gin (subject_ids) WHERE subject_ids IS NOT NULL
 """
 
 GRANTS = """
@@ -110,6 +114,8 @@ GRANT UPDATE (ttl_max_s, reveal, changed_at, crowded_at) ON vault.policies TO mu
 GRANT UPDATE (wrapped, erased_at) ON vault.subjects TO muniment_api;
 GRANT UPDATE (data_version, sealed, sealed_token, fingerprint, last_four, updated_at, revoked_at, erased_at)
     ON vault.records TO muniment_api;
+GRANT UPDATE (sealed, erased_at) ON vault.answers TO muniment_api;
+GRANT UPDATE (fingerprint) ON requests TO muniment_api;
 GRANT INSERT ON journal_entries TO muniment_api;
 GRANT SELECT, UPDATE ON journal_end TO muniment_api
 """
@@ -140,6 +146,7 @@ def downgrade() -> None:
         WHERE array_to_string(scopes, ' ') LIKE '%vault:%'"""
     )
     op.execute(SCOPES.replace("{SCOPES}", BEFORE))
+    op.execute("REVOKE UPDATE (fingerprint) ON requests FROM muniment_api")
     op.execute("REVOKE INSERT ON journal_entries FROM muniment_api")
     op.execute("REVOKE ALL ON journal_end FROM muniment_api")
     for table in ("answers", "records", "subjects", "keys", "policies"):

@@ -33,6 +33,13 @@ CREATE TABLE vault.reveal_refusals (
     count bigint NOT NULL CHECK (count > 0),
     PRIMARY KEY (key_id, reason, day)
 );
+CREATE TABLE vault.searches (
+    key_id varchar NOT NULL,
+    policy_id uuid NOT NULL CONSTRAINT searches_policy_id_fkey REFERENCES vault.policies,
+    day date NOT NULL,
+    count bigint NOT NULL CHECK (count > 0),
+    PRIMARY KEY (key_id, policy_id, day)
+);
 CREATE TABLE vault.suspensions (
     id uuid PRIMARY KEY,
     issuer_id uuid NOT NULL,
@@ -45,7 +52,7 @@ CREATE TABLE vault.suspensions (
     lifted_by uuid,
     CHECK ((lifted_at IS NULL) = (lifted_by IS NULL))
 );
-CREATE UNIQUE INDEX suspensions_key_id_key ON vault.suspensions (key_id) WHERE lifted_at IS NULL;
+CREATE UNIQUE INDEX suspensions_caller_id_key ON vault.suspensions (caller_id) WHERE lifted_at IS NULL;
 CREATE INDEX suspensions_issuer_id_id_idx ON vault.suspensions (issuer_id, id)
 """
 
@@ -94,7 +101,7 @@ CREATE TABLE vault.payments (
 """
 
 TABLES = (
-    *("payments", "approvers", "approvals", "suspensions"),
+    *("payments", "approvers", "approvals", "suspensions", "searches"),
     *("reveal_refusals", "reveal_subjects", "reveal_counts"),
 )
 
@@ -102,6 +109,7 @@ GRANTS = """
 GRANT UPDATE (values_count, subjects_count) ON vault.reveal_counts TO muniment_api;
 GRANT DELETE ON vault.reveal_subjects TO muniment_api;
 GRANT UPDATE (count) ON vault.reveal_refusals TO muniment_api;
+GRANT UPDATE (count) ON vault.searches TO muniment_api;
 GRANT UPDATE (lifted_at, lifted_by) ON vault.suspensions TO muniment_api;
 GRANT UPDATE (spent_at) ON vault.approvals TO muniment_api;
 GRANT UPDATE (state, processor_reference, code, settled_at) ON vault.payments TO muniment_api

@@ -14,9 +14,9 @@ from service.ownership.routes import CapTableOrder, read_cap_table
 from service.ownership.seen import SEEN
 from service.ownership.views import ShareView, TotalView
 from service.vault.masks import View
+from service.vault.orders import Reason
 from service.vault.person_names import Named, named
 from service.vault.problems import RecordDamaged, VaultKeysUnavailable
-from service.vault.reveal_orders import Reason
 from service.vault.reveal_routes import GRANTED
 from service.vault.routes import VaultDep
 from service.web.bodies import StrictJsonRoute
@@ -81,8 +81,9 @@ async def read_named_cap_table(
 ) -> NamedCapTablePage:
     """The cap table with names; each page is a reveal for the purpose `cap-table`, written down before it leaves.
 
-    Whose accounts are is written down apart, also where no name is told. A POST, since the reason belongs into no URL. Who stands behind an account is what the vault says now, whatever the
-    block. Where the rules of one name's policy say no, no name of the page is told.
+    Whose accounts are is written down apart, also where no name is told. A POST, since the reason belongs into no URL.
+    Who stands behind an account is what the vault says now, whatever the block. Where the rules of one name's policy
+    say no, no name of the page is told.
     """
     table = await read_cap_table(token_id, reading, order, cursor, limit)
     accounts = [row.account for row in table.data]

@@ -51,7 +51,7 @@ class Spending:
 
 @dataclass(frozen=True, slots=True)
 class Suspension:
-    """An API key that passed a limit, and who let it reveal again."""
+    """An API key that passed a limit, for which its caller reveals nothing with any key until it is lifted."""
 
     id: UUID
     key_id: str
@@ -65,13 +65,14 @@ async def spend(connection: ReadConnection, key_id: str, spendings: Sequence[Spe
     """Take what a request asks for off the budgets of an API key and of this UTC day.
 
     Raises:
-        RevealSuspended: the key is.
+        RevealSuspended: the key is, or another one of its caller.
         Overspent: a limit would be passed.
     """
     limited = sorted((each for each in spendings if each.limited), key=lambda each: each.policy_id)
     # A commit that Postgres could lose would let values out without their entry.
     cursor = await connection.execute(
-        """SELECT (SELECT id FROM vault.suspensions WHERE key_id = %s AND lifted_at IS NULL),
+        """SELECT (SELECT s.id FROM api_keys k JOIN vault.suspensions s ON s.caller_id = k.caller_id
+                WHERE k.id = %s AND s.lifted_at IS NULL),
             CASE WHEN current_setting('synchronous_commit') = 'off' THEN set_config('synchronous_commit', 'on', true)
             END""",
         (key_id,),
@@ -129,16 +130,17 @@ async def _count(connection: ReadConnection, key_id: str, limited: Sequence[Spen
 def suspended(id: UUID) -> RevealSuspended:
     """A suspension as the suspended key is told of it."""
     return RevealSuspended(
-        f"a limit was passed: have another caller lift it with POST /v1/vault/suspensions/{id}/lift", suspension=str(id)
+        f"this caller passed a limit: have another one lift it with POST /v1/vault/suspensions/{id}/lift",
+        suspension=str(id),
     )
 
 
 async def suspend(vault: Vault, caller: Caller, over: Overspent) -> RevealSuspended:
-    """Stop an API key from revealing anything, and alarm the operator; a key that is stopped stays as it is."""
+    """Stop a caller from revealing anything with any key, and alarm the operator; who is stopped stays so."""
     async with vault.transaction() as (session, connection):
         cursor = await connection.execute(
             """INSERT INTO vault.suspensions (id, issuer_id, caller_id, key_id, policy_id, reason)
-            VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (key_id) WHERE lifted_at IS NULL DO NOTHING RETURNING id""",
+            VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (caller_id) WHERE lifted_at IS NULL DO NOTHING RETURNING id""",
             (new_id(), caller.issuer_id, caller.id, caller.key_id, over.policy_id, over.limit.value),
         )
         made = await cursor.fetchone()
@@ -147,7 +149,7 @@ async def suspend(vault: Vault, caller: Caller, over: Overspent) -> RevealSuspen
             body |= {"policy": str(over.policy_id), "reason": over.limit.value}
             await journal.append(session, [Fact("vault.reveal-suspended", caller.issuer_id, body)])
         cursor = await connection.execute(
-            "SELECT id FROM vault.suspensions WHERE key_id = %s ORDER BY id DESC LIMIT 1", (caller.key_id,)
+            "SELECT id FROM vault.suspensions WHERE caller_id = %s ORDER BY id DESC LIMIT 1", (caller.id,)
         )
         row = await cursor.fetchone()
     assert row is not None, "it is there, or was there a moment ago"
@@ -193,13 +195,13 @@ async def suspensions_page(db: Database, *, issuer_id: UUID, before: UUID | None
 
 
 async def suspended_count(connection: ReadConnection) -> int:
-    """API keys of the whole deployment that must not reveal now."""
+    """Callers of the whole deployment that must not reveal now."""
     row = await (await connection.execute("SELECT count(*) FROM vault.suspensions WHERE lifted_at IS NULL")).fetchone()
     return int(row[0]) if row else 0
 
 
 async def lift(vault: Vault, caller: Caller, id: UUID) -> Suspension:
-    """Let a suspended API key reveal again; the day's budget stays spent. Lifted before, it stays as it is.
+    """Let a suspended caller reveal again; the day's budget stays spent. Lifted before, it stays as it is.
 
     Raises:
         SuspensionNotFound: none of the issuer's.

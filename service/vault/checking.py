@@ -7,12 +7,22 @@ from uuid import UUID
 
 from service.keys.wrapping import KeyAltered, KeyRefused
 from service.vault.document_chunks import CHUNK_BYTES, OVERHEAD_BYTES
-from service.vault.envelope import Tampered
-from service.vault.keyring import KeyClosed, Purpose
+from service.vault.envelope import Sealed, Tampered, open_many
+from service.vault.keyring import KeyClosed, KeyMissing, Purpose
 from service.vault.keys import POLICY_PURPOSES, Vault
 from service.vault.policies import Kind
 from service.vault.rewrapping import Progress
-from service.vault.rewrapping_shelves import SHELVES, STRETCH_BLOCKS, SealedRow, Shelf, keys_of, stretches
+from service.vault.rewrapping_shelves import (
+    RECORDS,
+    SHELVES,
+    STRETCH_BLOCKS,
+    SUBJECTS,
+    Keys,
+    SealedRow,
+    Shelf,
+    keys_of,
+    stretches,
+)
 
 FINDINGS_MAX = 1_000
 """More of them are counted and not told."""
@@ -114,11 +124,53 @@ async def _check_rows(vault: Vault, shelf: Shelf, issuer_id: UUID, rows: Sequenc
     for row in rows:
         if row.version not in keys:
             checked.find("key-closed", shelf.table, row.key, f"version {row.version} is not to be had")
+    whole = []
     for row, opened in zip(known, shelf.opened(known, keys), strict=True):
         if isinstance(opened, Tampered):
             checked.find("does-not-open", shelf.table, row.key, str(opened))
-        elif shelf.told(row) != row.version:
+            continue
+        whole.append(row)
+        if shelf.told(row) != row.version:
             checked.find("version-differs", shelf.table, row.key, f"it is sealed under version {shelf.told(row)}")
+    try:
+        await _check_within(vault, shelf, issuer_id, whole, keys, checked)
+    except (KeyRefused, KeyAltered, KeyMissing):
+        return  # told of the key itself
+
+
+async def _check_within(
+    vault: Vault, shelf: Shelf, issuer_id: UUID, rows: Sequence[SealedRow], keys: Keys, checked: Checked
+) -> None:
+    """The inner layer, of what needs no vault token for it: documents, commitments, records of exportable policies."""
+    if shelf.bound is None or not rows:
+        return
+    query = "SELECT id FROM vault.policies WHERE issuer_id = %s AND (%s OR mapping = 'exportable')"
+    tokenless = {id_ for (id_,) in await vault.db.fetch(query, (issuer_id, shelf is not RECORDS))}
+    rows = [row for row in rows if row.policy_id in tokenless]
+    subject_keys = await _subject_keys(vault, issuer_id, {row.subject_id for row in rows if row.subject_id is not None})
+    within: list[tuple[SealedRow, Sealed]] = []
+    for row in rows:
+        if row.subject_id is None:
+            key = (await vault.keyring.newest(issuer_id, Purpose.RECORD, row.policy_id)).secret
+        elif row.subject_id in subject_keys:
+            key = subject_keys[row.subject_id]
+        else:
+            continue  # told of the subject itself, if it is not erased
+        bound, sealed = shelf.bound(row)
+        within.append((row, Sealed(bound, None, key, sealed)))
+    for (row, _), opened in zip(within, open_many([each for _, each in within], keys), strict=True):
+        if isinstance(opened, Tampered):
+            checked.find("does-not-open", shelf.table, row.key, str(opened))
+
+
+async def _subject_keys(vault: Vault, issuer_id: UUID, subject_ids: set[UUID]) -> dict[UUID, bytes]:
+    """Those of them that open."""
+    query: LiteralString = f"""SELECT {SUBJECTS.columns} FROM vault.subjects s
+        WHERE s.id = ANY(%s) AND s.issuer_id = %s AND s.wrapped IS NOT NULL"""
+    rows = [SealedRow(*found) for found in await vault.db.fetch(query, (list(subject_ids), issuer_id))]
+    keys = await keys_of(vault, issuer_id, SUBJECTS.purpose, {row.version for row in rows})
+    opened = zip(rows, SUBJECTS.opened(rows, keys), strict=True)
+    return {row.key: key for row, key in opened if not isinstance(key, Tampered)}
 
 
 _QUESTIONS: Sequence[tuple[str, str, LiteralString]] = (

@@ -7,10 +7,12 @@ from sqlalchemy import func, update
 from sqlalchemy.dialects.postgresql import insert
 
 from service import journal
+from service.access.apikeys import Scope
 from service.access.queries import Caller
 from service.db import new_id
 from service.journal import Fact
 from service.vault import opening, queries, subjects
+from service.vault.budgets import count_refusal
 from service.vault.envelope import Tampered
 from service.vault.indexes import subject_index
 from service.vault.keyring import KeyMissing, Purpose
@@ -20,12 +22,14 @@ from service.vault.policies import Kind, Policy, PolicyChange, PolicyOrder, insi
 from service.vault.problems import (
     NotOfThisPolicy,
     PolicyExists,
+    PolicyNeedsAnother,
     PolicyUnfit,
     ValueUnfit,
     VaultSubjectNotFound,
     VaultTokenNotFound,
 )
 from service.vault.queries import Record
+from service.vault.reveal_rules import loosens
 from service.vault.storing import Draft, PolicyKeys, last_four, sealed_value
 from service.vault.subjects import Erased
 from service.vault.tables import KeyRow, PolicyRow
@@ -84,6 +88,7 @@ async def change_policy(vault: Vault, caller: Caller, id: UUID, change: PolicyCh
     Raises:
         PolicyNotFound: none of the issuer's.
         PolicyUnfit: the rules do not go with the policy.
+        PolicyNeedsAnother: they let more be seen, and a key of the caller's may reveal.
     """
     policy = await queries.policy(vault.db, issuer_id=caller.issuer_id, id=id)
     told = change.canonical()
@@ -97,6 +102,9 @@ async def change_policy(vault: Vault, caller: Caller, id: UUID, change: PolicyCh
         raise PolicyUnfit(str(error), reason=error.reason) from None
     if not changed:
         return policy
+    if change.reveal is not None and loosens(policy.rules, change.reveal) and await _may_reveal(vault, caller):
+        await count_refusal(vault, caller, PolicyNeedsAnother.slug, id, "policy-change")
+        raise PolicyNeedsAnother("have it changed with a key of a caller none of whose keys has the scope vault:reveal")
     async with vault.db.transaction() as session:
         await session.execute(
             update(PolicyRow)
@@ -106,6 +114,14 @@ async def change_policy(vault: Vault, caller: Caller, id: UUID, change: PolicyCh
         body = {"policy": str(id), "caller": str(caller.id), **changed}
         await journal.append(session, [Fact("vault.policy-changed", caller.issuer_id, body)])
     return await queries.policy(vault.db, issuer_id=caller.issuer_id, id=id)
+
+
+async def _may_reveal(vault: Vault, caller: Caller) -> bool:
+    rows = await vault.db.fetch(
+        "SELECT 1 FROM api_keys WHERE caller_id = %s AND revoked_at IS NULL AND %s = ANY(scopes) LIMIT 1",
+        (caller.id, Scope.VAULT_REVEAL.value),
+    )
+    return bool(rows)
 
 
 async def looked_up(vault: Vault, caller: Caller, tokens: Sequence[str]) -> list[Record | None]:
@@ -169,7 +185,7 @@ async def point(vault: Vault, caller: Caller, order: PointerOrder) -> Record:
     except Unfit as error:
         raise ValueUnfit(str(error), reason=error.reason) from None
     draft.token, draft.index = order.token, record.index
-    async with vault.transaction() as (_, connection):
+    async with vault.transaction() as (session, connection):
         if record.subject_id is not None:
             try:
                 draft.subject = await subjects.held(connection, vault, caller.issuer_id, record.subject_id)
@@ -192,26 +208,9 @@ async def point(vault: Vault, caller: Caller, order: PointerOrder) -> Record:
         )
         if await cursor.fetchone() is None:
             raise missing
+        body = {"record": str(record.id), "policy": str(policy.id), "caller": str(caller.id)}
+        await journal.append(session, [Fact("vault.record-pointed", caller.issuer_id, body)])
     return (await queries.records(vault.db, issuer_id=caller.issuer_id, indexes=[record.index]))[record.index]
-
-
-async def search(vault: Vault, caller: Caller, policy_id: UUID, value: str, *, count_max: int) -> list[Record]:
-    """The records of a policy that hold exactly this value.
-
-    Raises:
-        PolicyNotFound: none of the issuer's.
-        NotOfThisPolicy: it stores nothing.
-        ValueUnfit: the policy does not take the value, so no record has it.
-        VaultKeysUnavailable: the provider does not unwrap now.
-    """
-    policy = await queries.policy(vault.db, issuer_id=caller.issuer_id, id=policy_id)
-    if policy.kind is not Kind.VAULT:
-        raise NotOfThisPolicy("the policy stores nothing: tokenize the value and compare")
-    try:
-        draft = Draft.of(policy, await PolicyKeys.of(vault, policy), value)
-    except Unfit as error:
-        raise ValueUnfit(str(error), reason=error.reason) from None
-    return await queries.records_of_value(vault.db, policy, draft.fingerprint, count_max=count_max)
 
 
 async def subject_index_of(vault: Vault, issuer_id: UUID, reference: str) -> bytes | None:

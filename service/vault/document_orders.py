@@ -16,9 +16,9 @@ from pydantic import (
 )
 
 from service.vault.disclosure import ATTRIBUTES_MAX, NAME_CHARS_MAX, VALUE_CHARS_MAX
-from service.vault.orders import Reference
+from service.vault.orders import Reason, Reference
 from service.vault.policies import PurposeName
-from service.web.orders import Line, Name, Order, Prose
+from service.web.orders import Name, Order, Prose
 
 _MEDIA_TYPE = r"^[a-z0-9][a-z0-9!#$&^_.+-]{0,126}/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}$"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -60,12 +60,14 @@ class DocumentOrder(Order):
     )
 
     policy: UUID = Field(description="Of kind vault and class document.")
-    name: Name
+    name: Name = Field(repr=False)
     media_type: MediaType
     size_bytes: StrictInt = Field(ge=1, description="Of the whole content; at most 1 GiB.")
-    subject: Reference | None = Field(default=None, description="The person whose erasure erases it, too.")
+    subject: Reference | None = Field(default=None, repr=False, description="The person whose erasure erases it, too.")
     asset_token_id: UUID | None = Field(default=None, description="The token of the asset that it is about.")
-    sha256: Sha256 | None = Field(default=None, description="The whole content must have it, or is not kept.")
+    sha256: Sha256 | None = Field(
+        default=None, repr=False, description="The whole content must have it, or is not kept."
+    )
 
 
 class RevealDocumentOrder(Order):
@@ -74,7 +76,7 @@ class RevealDocumentOrder(Order):
     model_config = ConfigDict(json_schema_extra={"example": {"purpose": "audit", "reason": "Annual audit 2026"}})
 
     purpose: PurposeName
-    reason: Line
+    reason: Reason
 
 
 def _unlike(names: list[str]) -> list[str]:
@@ -101,7 +103,7 @@ class CommitmentOrder(Order):
 
     policy: UUID = Field(description="Of kind vault and class document.")
     asset_token_id: UUID | None = Field(default=None, description="The token of the asset that they are about.")
-    attributes: dict[AttributeName, AttributeValue] = Field(min_length=1, max_length=ATTRIBUTES_MAX)
+    attributes: dict[AttributeName, AttributeValue] = Field(min_length=1, max_length=ATTRIBUTES_MAX, repr=False)
 
 
 class DisclosureOrder(Order):
@@ -119,6 +121,8 @@ class DisclosureOrder(Order):
     )
 
     commitment: UUID
-    names: Annotated[list[AttributeName], Field(min_length=1, max_length=ATTRIBUTES_MAX), AfterValidator(_unlike)]
+    names: Annotated[
+        list[AttributeName], Field(min_length=1, max_length=ATTRIBUTES_MAX, repr=False), AfterValidator(_unlike)
+    ]
     purpose: PurposeName
-    reason: Line
+    reason: Reason

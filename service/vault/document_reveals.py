@@ -5,6 +5,7 @@ from typing import Any
 from service.access.queries import Caller
 from service.errors import Problem
 from service.vault import queries
+from service.vault.document_problems import VaultDocumentNotFound
 from service.vault.document_seals import Place
 from service.vault.keys import Vault
 from service.vault.masks import View
@@ -36,9 +37,16 @@ async def granted(
         what: what the entry says besides; nothing of a content.
 
     Raises:
+        VaultDocumentNotFound: its subject was erased meanwhile.
         RevealRefused, RevealSuspended, ApprovalMissing, RevealUnrecorded: see `granting`.
     """
     policy = await queries.policy(vault.db, issuer_id=caller.issuer_id, id=place.policy_id)
     wanted = [Wanted(policy, place.subject_id, place.row.index)] * count
-    async with granting(vault, caller, Wish(purpose, reason, View.PLAIN, wanted, kind=kind, what=what)):
-        pass
+    async with granting(vault, caller, Wish(purpose, reason, View.PLAIN, wanted, kind=kind, what=what)) as grant:
+        if place.subject_id is not None:
+            # An erasure waits for the end of this, or was there before.
+            cursor = await grant.connection.execute(
+                "SELECT 1 FROM vault.subjects WHERE id = %s AND erased_at IS NULL FOR SHARE", (place.subject_id,)
+            )
+            if await cursor.fetchone() is None:
+                raise VaultDocumentNotFound("its subject was erased")

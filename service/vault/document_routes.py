@@ -25,7 +25,7 @@ from service.vault.document_orders import DocumentOrder, RevealDocumentOrder
 from service.vault.document_reveals import REVEAL, granted
 from service.vault.document_views import DocumentView
 from service.vault.documents import Claimed, Document
-from service.vault.problems import PolicyNotFound, RecordDamaged, VaultKeysUnavailable
+from service.vault.problems import PolicyNotFound, RecordDamaged, RequestErased, VaultKeysUnavailable
 from service.vault.routes import VaultDep
 from service.web.bodies import StrictJsonRoute
 from service.web.catalogue import documented
@@ -61,6 +61,7 @@ _ONE: tuple[type[Problem], ...] = (
         IdempotencyKeyReused,
         BodyTooLarge,
         PolicyNotFound,
+        RequestErased,
         VaultKeysUnavailable,
         problems.PolicyNotForDocuments,
         problems.DocumentTooLarge,
@@ -78,7 +79,7 @@ async def register_document(
 
 @router.get("/{document_id}", responses=documented(*_ONE))
 async def read_document(document_id: UUID, caller: Searching, vault: VaultDep, response: Response) -> DocumentView:
-    """What is known of a document besides its content, and how much of that came."""
+    """What is known of a document, and how much of its content came. A reveal alone tells its name and digest."""
     found = await documents.document(vault, issuer_id=caller.issuer_id, id=document_id)
     response.headers.update(_progress(found))
     return DocumentView.of(found)

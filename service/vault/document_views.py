@@ -7,7 +7,6 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from service.vault.commitments import Commitment
-from service.vault.document_orders import Sha256
 from service.vault.documents import Document
 from service.web.orders import Bytes32
 
@@ -15,18 +14,16 @@ EXAMPLE_ID = "0199f6b1-11aa-7c35-8a53-2f6f1a8f5d02"
 
 
 class DocumentView(BaseModel):
-    """What is known of a document besides its content."""
+    """What is known of a document besides its content, name and digest, which a reveal alone tells."""
 
     id: UUID = Field(examples=[EXAMPLE_ID])
     policy: UUID
     subject_id: UUID | None = Field(description="Of the person whose erasure erases it.")
     asset_token_id: UUID | None
-    name: str = Field(examples=["Deed of 12 Harbour Street.pdf"])
     media_type: str = Field(examples=["application/pdf"])
     size_bytes: int = Field(examples=[4_194_304])
     received_bytes: int = Field(description="The content goes on here.", examples=[1_048_576])
     whole: bool = Field(description="All of it came.")
-    sha256: Sha256 | None = Field(description="Of a whole document as computed, before that as claimed.")
     created_at: datetime
     expires_at: datetime | None = Field(description="A half document is gone then, if nothing more of it comes.")
     completed_at: datetime | None
@@ -39,12 +36,10 @@ class DocumentView(BaseModel):
             policy=found.policy_id,
             subject_id=found.subject_id,
             asset_token_id=found.asset_token_id,
-            name=found.name,
             media_type=found.media_type,
             size_bytes=found.size_bytes,
             received_bytes=found.received_bytes,
             whole=found.completed_at is not None,
-            sha256=found.sha256,
             created_at=found.created_at,
             expires_at=found.expires_at,
             completed_at=found.completed_at,

@@ -35,7 +35,7 @@ from service.vault.envelope import Tampered
 from service.vault.keyring import Purpose
 from service.vault.keys import Vault, damaged
 from service.vault.policies import Kind, Policy
-from service.vault.subjects import locked
+from service.vault.subjects import held, insist_on_unerased, locked
 from service.vault.values import DataClass
 from service.web import idempotency
 
@@ -118,6 +118,7 @@ async def register(vault: Vault, caller: Caller, key: str, order: DocumentOrder)
         PolicyNotFound: none of the issuer's.
         PolicyNotForDocuments: it is not of kind vault and class document.
         IdempotencyKeyReused: the key belongs to another request.
+        RequestErased: the person whom the request of this key named was erased since.
         VaultKeysUnavailable: the provider does not answer.
     """
     if order.size_bytes > DOCUMENT_BYTES_MAX:
@@ -128,11 +129,16 @@ async def register(vault: Vault, caller: Caller, key: str, order: DocumentOrder)
     await sweep(vault.db)
     id_ = new_id()
     async with vault.transaction() as (session, connection):
+        await insist_on_unerased(connection, caller.id, key)
         if await idempotency.claim(session, caller.id, key, print_, f"{_PATH}{id_}"):
             subject = None
             if order.subject is not None:
                 found = await locked(connection, vault, caller.issuer_id, [order.subject], index_key)
                 subject = found[order.subject]
+                await connection.execute(
+                    "INSERT INTO vault.answers (caller_id, key, subject_ids, sealed) VALUES (%s, %s, %s, '')",
+                    (caller.id, key, [subject.id]),
+                )
             place = Place(caller.issuer_id, policy.id, None if subject is None else subject.id, id_)
             inner_key = await record_key(vault, place) if subject is None else subject.key
             told = _sealed_part(os.urandom(32), order.name, order.media_type, order.sha256)
@@ -177,7 +183,7 @@ async def document(vault: Vault, *, issuer_id: UUID, id: UUID) -> Document:
     """
     rows = await vault.db.fetch(_FOUND, (id, issuer_id))
     if not rows:
-        raise VaultDocumentNotFound("register it with POST /v1/vault/documents")
+        raise _gone()
     return await _opened(vault, rows[0])
 
 
@@ -271,6 +277,9 @@ class _Received:
         told = _sealed_part(found.key, found.name, found.media_type, digest)
         whole = await sealed_object(self._vault, found.place, key, told)
         async with self._vault.transaction() as (session, connection):
+            subject_id = found.place.subject_id
+            if subject_id is not None and await held(connection, self._vault, found.issuer_id, subject_id) is None:
+                raise _gone()
             given = (found.size_bytes, whole.data_version, whole.sealed, found.id, self._stored)
             last = (self._cipher.count - 1, sealed)
             stored = await connection.execute(_COMPLETE, (*given, *last))
@@ -285,13 +294,13 @@ class _Received:
 
 _STORE: LiteralString = """WITH moved AS (
     UPDATE vault.documents SET received_bytes = received_bytes + %s, expires_at = now() + make_interval(secs => %s)
-    WHERE id = %s AND received_bytes = %s AND completed_at IS NULL AND expires_at > now() RETURNING id)
+    WHERE id = %s AND received_bytes = %s AND completed_at IS NULL AND expires_at > clock_timestamp() RETURNING id)
 INSERT INTO vault.document_chunks (document_id, number, sealed) SELECT id, %s, %s FROM moved"""
 
 _COMPLETE: LiteralString = """WITH moved AS (
     UPDATE vault.documents SET received_bytes = %s, data_version = %s, sealed = %s, expires_at = NULL,
         completed_at = now()
-    WHERE id = %s AND received_bytes = %s AND completed_at IS NULL AND expires_at > now() RETURNING id)
+    WHERE id = %s AND received_bytes = %s AND completed_at IS NULL AND expires_at > clock_timestamp() RETURNING id)
 INSERT INTO vault.document_chunks (document_id, number, sealed) SELECT id, %s, %s FROM moved"""
 
 
@@ -322,12 +331,15 @@ async def _chunks(db: Database, found: Document, count: int) -> AsyncIterator[by
         numbers = range(first, min(first + _BATCH, count))
         async with db.read() as connection:
             cursor = await connection.execute(
-                """SELECT number, sealed FROM vault.document_chunks
-                WHERE document_id = %s AND number = ANY(%s) ORDER BY number""",
-                (found.id, list(numbers)),
+                """SELECT c.number, c.sealed FROM vault.documents d
+                LEFT JOIN vault.document_chunks c ON c.document_id = d.id AND c.number = ANY(%s)
+                WHERE d.id = %s AND (d.expires_at IS NULL OR d.expires_at > now()) ORDER BY c.number""",
+                (list(numbers), found.id),
                 binary=True,
             )
             rows = await cursor.fetchall()
+        if not rows:
+            raise _gone()
         if [number for number, _ in rows] != list(numbers):
             raise damaged(Tampered("a chunk of a document is not there"))
         for number, sealed in rows:
@@ -339,9 +351,10 @@ async def _chunks(db: Database, found: Document, count: int) -> AsyncIterator[by
 
 
 def content(db: Database, found: Document) -> AsyncIterator[bytes]:
-    """A whole document's content, chunk by chunk; nothing leaves that does not open.
+    """A whole document's content, chunk by chunk; nothing leaves that does not open, or was erased meanwhile.
 
     Raises:
+        VaultDocumentNotFound: its subject was erased.
         RecordDamaged: a chunk was altered, moved or taken away.
     """
     return _chunks(db, found, found.cipher.count)
@@ -359,6 +372,10 @@ async def sweep(db: Database) -> int:
         (),
     )
     return len(rows)
+
+
+def _gone() -> VaultDocumentNotFound:
+    return VaultDocumentNotFound("register it with POST /v1/vault/documents")
 
 
 def _elsewhere(expected: int) -> UploadOffsetMismatch:

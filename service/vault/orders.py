@@ -1,22 +1,38 @@
 """What callers ask of values, vault tokens and subjects."""
 
+import re
+import unicodedata
 from typing import Annotated
 from uuid import UUID
 
 from pydantic import AfterValidator, ConfigDict, Field, StrictInt, StrictStr
 
+from service.vault import cards
 from service.vault.policies import TTL_MAX_S
 from service.vault.values import LENGTH_MAX
-from service.web.orders import Order
+from service.web.orders import Line, Order
 
 ITEMS_MAX = 500
 TOKEN_LENGTH_MAX = max(LENGTH_MAX.values())
 _VALUE_LENGTH_MAX = max(LENGTH_MAX.values())
+_LETTERS = re.compile(r"[^\W\d_]+")
 
 
 def _printable(text: str) -> str:
     if not text.isprintable():
         raise ValueError("use printable characters")
+    return text
+
+
+def _without_card(text: str) -> str:
+    for part in _LETTERS.split(unicodedata.normalize("NFKC", text)):
+        digits = "".join(str(unicodedata.decimal(each)) for each in part if each.isdecimal())
+        for length in range(cards.LENGTH_MIN, min(cards.LENGTH_MAX, len(digits)) + 1):
+            if any(cards.luhn_sum(digits[at : at + length]) == 0 for at in range(len(digits) - length + 1)):
+                raise ValueError(
+                    "this is written down for ever and looks like a card number: name the record instead of the card, "
+                    "and part the digits of other numbers by a word"
+                )
     return text
 
 
@@ -26,6 +42,8 @@ Value = Annotated[StrictStr, Field(max_length=_VALUE_LENGTH_MAX)]
 VaultToken = Annotated[StrictStr, Field(min_length=1, max_length=TOKEN_LENGTH_MAX)]
 Reference = Annotated[StrictStr, Field(min_length=1, max_length=200), AfterValidator(_printable)]
 """The issuer's own name for a person; it is kept as a keyed hash alone."""
+Reason = Annotated[Line, AfterValidator(_without_card)]
+"""Why, in the caller's own words; it stays in the journal, so nothing in it may be a card number, however written."""
 
 
 class TokenizeItem(Order):
@@ -56,6 +74,7 @@ class TokenizeOrder(Order):
     context: StrictStr = Field(
         default="",
         max_length=58,
+        repr=False,
         description="Of a vaultless policy: part of the tweak, and needed again to reveal; empty otherwise.",
     )
 

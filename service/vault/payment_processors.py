@@ -21,9 +21,11 @@ TIMEOUT_S = 15.0
 
 _ANSWER_BYTES_MAX = 65_536
 _CONNECTIONS_MAX = 32
-_ANSWERS = (200, 201, 402)
+_DECLINED = 402
+_ANSWERS = (200, 201, _DECLINED)
 _ID = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 _CODE = re.compile(r"[a-z0-9_-]{1,40}")
+_NO_DIGITS = re.compile("[^0-9]+")
 
 
 class Ending(StrEnum):
@@ -95,7 +97,10 @@ class HttpProcessor:
                 told = json.loads(await _read(response))
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError, RecursionError) as error:
             raise NoVerdict(type(error).__name__) from None
-        return _verdict(told, charge.card)
+        verdict = _verdict(told, charge.card)
+        if response.status == _DECLINED and verdict.ending is Ending.ACCEPTED:
+            raise NoVerdict("accepted under a status that declines")
+        return verdict
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
@@ -111,10 +116,12 @@ def _verdict(told: object, card: str) -> Verdict:
     if not isinstance(told, dict):
         raise NoVerdict("no JSON object")
     reference, status, code = told.get("id"), told.get("status"), told.get("code")
-    if not isinstance(reference, str) or not _ID.fullmatch(reference) or status not in set(Ending):
-        raise NoVerdict("an answer without id and status")
+    if not isinstance(reference, str) or not _ID.fullmatch(reference):
+        raise NoVerdict("an answer without id")
+    if not isinstance(status, str) or status not in set(Ending):
+        raise NoVerdict("an answer without status")
     # What comes back is told to the issuer and stored, and the card must reach neither.
-    if card in reference or (isinstance(code, str) and card in code):
+    if any(card in _NO_DIGITS.sub("", each) for each in (reference, code) if isinstance(each, str)):
         raise NoVerdict("the card came back")
     return Verdict(Ending(status), reference, code if isinstance(code, str) and _CODE.fullmatch(code) else None)
 

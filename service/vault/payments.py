@@ -120,9 +120,11 @@ async def _granted(vault: Vault, caller: Caller, key: str, print_: bytes, order:
     resource = f"vault/payments/{id_}"
     what = {"processor": order.processor, "amount": str(order.amount), "currency": order.currency}
     wish = Wish(PURPOSE, order.reference, None, found.wanted, kind="vault.payment-sent", what=what)
-    async with granting(vault, caller, wish) as (session, connection):
-        if await idempotency.claim(session, caller.id, key, print_, resource):
-            await connection.execute(
+    async with granting(vault, caller, wish) as granted:
+        if not granted.live:
+            raise not_found()
+        if await idempotency.claim(granted.session, caller.id, key, print_, resource):
+            await granted.connection.execute(
                 """INSERT INTO vault.payments
                     (id, issuer_id, caller_id, record_id, processor, amount, currency, reference)
                 VALUES (%s, %s, %s, %s, %s, %s, %s, %s)""",

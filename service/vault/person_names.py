@@ -39,7 +39,7 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    account: bytes
+    account: bytes = field(repr=False)
     person_id: UUID
     erased: bool
     name_token: str | None = field(repr=False)

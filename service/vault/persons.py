@@ -133,6 +133,11 @@ async def set_accounts(vault: Vault, caller: Caller, id: UUID, accounts: Sequenc
             raise not_found()
         await connection.execute("SELECT id FROM vault.persons WHERE id = %s FOR NO KEY UPDATE", (id,))
         await connection.execute(
+            """SELECT FROM vault.accounts WHERE issuer_id = %s AND (index = ANY(%b::bytea[]) OR person_id = %s)
+            ORDER BY index FOR UPDATE""",
+            (caller.issuer_id, indexes, id),
+        )
+        await connection.execute(
             "DELETE FROM vault.accounts WHERE person_id = %s AND index <> ALL(%b::bytea[])", (id, indexes)
         )
         cursor = await connection.execute(

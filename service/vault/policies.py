@@ -254,6 +254,9 @@ def insist_on_sense(order: PolicyOrder) -> None:
         raise Unfit("format-of-another-class", f"a value of class {order.data_class} is not to be preserved")
     if order.kind is Kind.VAULT:
         random_format(order.format)
+        if order.pointer and order.data_class is DataClass.CARD:
+            # A pending payment is sent again by its vault token, and must charge the same card as before.
+            raise Unfit("pointer", "a card stays behind its token: tokenize the new card, and revoke the old token")
         if order.pointer and (order.deterministic or isinstance(order.format, CardFormat | PreservingFormat)):
             raise Unfit("pointer", "a pointer's token says nothing of its value: random, of prefix or digits")
     elif order.deterministic or order.pointer or order.mapping is not Mapping.DEFAULT or order.ttl_max_s is not None:

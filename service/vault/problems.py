@@ -63,6 +63,18 @@ class VaultKeysUnavailable(Problem):
     slug, title, status = "vault-keys-unavailable", "The vault's keys cannot be used now", 503
 
 
+class RequestErased(Problem):
+    """The request of this idempotency key named a person who was erased since: what it asked is not known any more."""
+
+    slug, title, status = "request-erased", "The request was erased", 410
+
+
+class PolicyNeedsAnother(Problem):
+    """A caller of whose keys one may reveal cannot loosen reveal rules: nobody widens what they themselves may see."""
+
+    slug, title, status = "policy-needs-another", "Another caller must loosen the policy", 403
+
+
 class RecordDamaged(Problem):
     """What is stored does not open: altered, cut short, or moved to another place. The operator was alarmed."""
 

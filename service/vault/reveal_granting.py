@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
@@ -26,11 +26,16 @@ from service.vault.reveal_rules import Asked, judge
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One value that is to be seen; `index` is the keyed hash that names it in the journal."""
+    """One value that is to be seen; `index` is the keyed hash that names it in the journal.
+
+    Args:
+        is_record: whether it is a record's, which may end at any moment.
+    """
 
     policy: Policy
     subject_id: UUID | None
     index: bytes
+    is_record: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +86,24 @@ def judged(caller: Caller, wish: Wish) -> int:
     return needed
 
 
+@dataclass(frozen=True, slots=True)
+class Granting:
+    """A grant under way.
+
+    Args:
+        live: the indexes of those records that are active, and stay so until it is committed.
+    """
+
+    session: AsyncSession
+    connection: ReadConnection
+    live: frozenset[bytes]
+
+
 @asynccontextmanager
-async def granting(vault: Vault, caller: Caller, wish: Wish) -> AsyncIterator[tuple[AsyncSession, ReadConnection]]:
-    """One DB transaction, with what else belongs to it in the block; once it ends well the values may be opened.
+async def granting(vault: Vault, caller: Caller, wish: Wish) -> AsyncIterator[Granting]:
+    """One DB transaction, with what else belongs to it in the block; once it ends well the live values may be opened.
+
+    What ended since it was found costs nothing, is in no entry, and is not to be opened.
 
     What is refused is written down, too, when this is undone.
 
@@ -97,10 +117,12 @@ async def granting(vault: Vault, caller: Caller, wish: Wish) -> AsyncIterator[tu
         needed = judged(caller, wish)
         with recorded():
             async with vault.transaction() as (session, connection):
-                yield session, connection
-                await spend(connection, caller.key_id, _spendings(wish))
+                live = await _live(connection, wish)
+                yield Granting(session, connection, live)
+                left = replace(wish, wanted=[each for each in wish.wanted if not each.is_record or each.index in live])
+                await spend(connection, caller.key_id, _spendings(left))
                 await _approved(connection, caller, wish, needed)
-                await journal.append(session, [Fact(wish.kind, caller.issuer_id, _entry(caller, wish))])
+                await journal.append(session, [Fact(wish.kind, caller.issuer_id, _entry(caller, left))])
     except Overspent as over:
         raise await suspend(vault, caller, over) from None
     except (RevealRefused, RevealSuspended, ApprovalMissing) as refusal:
@@ -108,6 +130,19 @@ async def granting(vault: Vault, caller: Caller, wish: Wish) -> AsyncIterator[tu
         reason = refusal.extensions.get("reason", refusal.slug)
         await count_refusal(vault, caller, reason, policy_id, wish.purpose)
         raise
+
+
+async def _live(connection: ReadConnection, wish: Wish) -> frozenset[bytes]:
+    """The wanted records that are active now; who revokes or erases one of them waits for the end of this."""
+    indexes = [each.index for each in wish.wanted if each.is_record]
+    if not indexes:
+        return frozenset()
+    cursor = await connection.execute(
+        """SELECT index FROM vault.records WHERE index = ANY(%b) AND revoked_at IS NULL AND erased_at IS NULL
+        AND (expires_at IS NULL OR expires_at > clock_timestamp()) ORDER BY index FOR SHARE""",
+        (indexes,),
+    )
+    return frozenset(row[0] for row in await cursor.fetchall())
 
 
 def _spendings(wish: Wish) -> list[Spending]:

@@ -10,9 +10,9 @@ class RevealRefused(Problem):
 
 
 class RevealSuspended(Problem):
-    """The API key passed a limit of a policy and reveals nothing until the suspension is lifted."""
+    """The caller passed a limit of a policy, and reveals nothing with any key until the suspension is lifted."""
 
-    slug, title, status = "reveal-suspended", "The key's reveal is suspended", 403
+    slug, title, status = "reveal-suspended", "The caller's reveals are suspended", 403
 
 
 class RevealUnrecorded(Problem):

@@ -111,7 +111,7 @@ async def list_vault_suspensions(
     responses=documented(*REFUSED, reveal_problems.SuspensionNotFound, reveal_problems.AnotherCallerNeeded),
 )
 async def lift_vault_suspension(suspension_id: UUID, caller: Governing, vault: VaultDep) -> SuspensionView:
-    """Let another caller's API key reveal again; what it has spent today stays spent."""
+    """Let another caller reveal again; what its keys have spent today stays spent."""
     return SuspensionView.of(await budgets.lift(vault, caller, suspension_id))
 
 

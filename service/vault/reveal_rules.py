@@ -39,6 +39,22 @@ class Ruling:
     approvals_needed: int
 
 
+def loosens(before: RevealRules, after: RevealRules) -> bool:
+    """Whether a change of rules lets anything be seen that the rules before do not."""
+    limits = (
+        (before.daily_max, after.daily_max),
+        (before.subjects_daily_max, after.subjects_daily_max),
+    )
+    return (
+        any(had is not None and (has is None or has > had) for had, has in limits)
+        or after.approvals < before.approvals
+        or (after.approvals > 0 and after.approvals_above > before.approvals_above)
+        or not {*after.purposes} <= {*before.purposes}
+        or not {*after.views} <= {*before.views}
+        or (before.callers is not None and (after.callers is None or not {*after.callers} <= {*before.callers}))
+    )
+
+
 def judge(rules: RevealRules, asked: Asked) -> Ruling:
     """Hold a wish to a policy's rules. Who has no place there learns nothing of purposes and views."""
     needed = rules.approvals if asked.values_count > rules.approvals_above else 0

@@ -48,12 +48,24 @@ class RevealRefusalRow(Base):
     count: Mapped[int] = mapped_column(BigInteger)
 
 
+class SearchRow(Base):
+    """How often an API key asked on a UTC day which records of a policy hold a value."""
+
+    __tablename__ = "searches"
+    __table_args__ = {"schema": SCHEMA}  # noqa: RUF012
+
+    key_id: Mapped[str] = mapped_column(primary_key=True)
+    policy_id: Mapped[UUID] = mapped_column(ForeignKey(PolicyRow.id), primary_key=True)
+    day: Mapped[date] = mapped_column(primary_key=True)
+    count: Mapped[int] = mapped_column(BigInteger)
+
+
 class SuspensionRow(Base):
-    """An API key that reveals nothing from `suspended_at` until `lifted_at`."""
+    """An API key whose caller reveals nothing from `suspended_at` until `lifted_at`."""
 
     __tablename__ = "suspensions"
     __table_args__ = (
-        Index("suspensions_key_id_key", "key_id", unique=True, postgresql_where=text("lifted_at IS NULL")),
+        Index("suspensions_caller_id_key", "caller_id", unique=True, postgresql_where=text("lifted_at IS NULL")),
         Index("suspensions_issuer_id_id_idx", "issuer_id", "id"),
         {"schema": SCHEMA},
     )

@@ -4,8 +4,9 @@ Whoever asks for a vault token that is unknown, another issuer's, expired, revok
 answer for it; which of them it is the issuer reads with POST /v1/vault/lookup.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
 
@@ -58,6 +59,16 @@ class Found:
         """The records that may be opened."""
         return [each for each in self.records if each is not None and each.open]
 
+    @property
+    def pointed_at(self) -> list[datetime | None]:
+        """When each vault token was given another value; None for one that has its first."""
+        return [None if each is None else each.stored.record.updated_at for each in self.records]
+
+    def left(self, live: Collection[bytes]) -> Self:
+        """It without the records that ended since: those whose indexes are not among these."""
+        kept = [each if each is not None and each.stored.record.index in live else None for each in self.records]
+        return replace(self, records=kept)
+
 
 def not_found() -> VaultTokenNotFound:
     """For a vault token that reveals nothing, whatever the cause."""
@@ -81,12 +92,16 @@ async def reveal(vault: Vault, caller: Caller, order: RevealOrder, what: dict[st
     """
     found = await find(vault, caller, order.tokens, order.policy, order.context)
     if not found.wanted:
-        await count_refusal(vault, caller, VaultTokenNotFound.slug, None, order.purpose)
-        return [Shown.missing() for _ in order.tokens]
-    print_ = await _print(vault, caller, order) if order.approval else b""
+        return await _nothing(vault, caller, order)
+    print_ = await _print(vault, caller, order, found) if order.approval else b""
     wish = Wish(order.purpose, order.reason, order.view, found.wanted, order.approval, print_, what=what or {})
-    async with granting(vault, caller, wish):
-        pass
+    try:
+        async with granting(vault, caller, wish) as granted:
+            found = found.left(granted.live)
+            if found.policy is None and not found.live:
+                raise not_found()
+    except VaultTokenNotFound:
+        return await _nothing(vault, caller, order)
     values = await opened(vault, caller, found)
     hash_keys = {}
     if order.view is View.HASH:
@@ -100,6 +115,11 @@ async def reveal(vault: Vault, caller: Caller, order: RevealOrder, what: dict[st
         key = hash_keys.get(policy.id, b"")
         answers.append(Shown(shown(order.view, policy.data_class, value.original, value.canonical, hash_key=key)))
     return answers
+
+
+async def _nothing(vault: Vault, caller: Caller, order: RevealOrder) -> list[Shown]:
+    await count_refusal(vault, caller, VaultTokenNotFound.slug, None, order.purpose)
+    return [Shown.missing() for _ in order.tokens]
 
 
 async def ask_approval(vault: Vault, caller: Caller, key: str, order: ApprovalOrder) -> Approval:
@@ -118,7 +138,7 @@ async def ask_approval(vault: Vault, caller: Caller, key: str, order: ApprovalOr
         raise not_found()
     wish = Wish(order.purpose, order.reason, order.view, found.wanted)
     plea = Plea(
-        await _print(vault, caller, order),
+        await _print(vault, caller, order, found),
         [*wish.of_policies],
         [each.stored.record.id for each in found.live],
         len(found.wanted),
@@ -154,7 +174,7 @@ async def find(vault: Vault, caller: Caller, tokens: Sequence[str], policy_id: U
     except Tampered as error:
         raise await alarmed(vault, caller, [], error) from None
     found = Found(None, "", tokens, records, [])
-    wanted = [Wanted(each.policy, each.stored.record.subject_id, each.stored.record.index) for each in found.live]
+    wanted = [Wanted(each.policy, each.stored.record.subject_id, each.stored.record.index, True) for each in found.live]
     return Found(None, "", tokens, records, wanted)
 
 
@@ -204,7 +224,9 @@ async def _insist_on_nobodys(vault: Vault, caller: Caller, tokens: Sequence[str]
         raise Tampered("a record was given to another issuer")
 
 
-async def _print(vault: Vault, caller: Caller, order: RevealAsk) -> bytes:
+async def _print(vault: Vault, caller: Caller, order: RevealAsk, found: Found) -> bytes:
+    """A keyed hash of the whole request, and of when each value that stands behind it was put there."""
     key = await vault.newest(caller.issuer_id, Purpose.INDEX)
     asked = {name: told for name, told in order.asked().items() if name != "approval"}
+    asked["pointed_at"] = [None if at is None else at.isoformat() for at in found.pointed_at]
     return indexes.request_print(key.secret, idempotency.fingerprint(ROUTE, None, asked))

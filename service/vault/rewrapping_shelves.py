@@ -51,6 +51,7 @@ class Shelf:
         told: the version that a sealed row tells itself; raises Tampered.
         opened: what is under the layer of each row; of a record still sealed by its inner layer.
         renewed: each row under the key of another version.
+        bound: what the envelope binds a row to, and what is sealed; None where there is one layer alone.
     """
 
     table: LiteralString
@@ -62,6 +63,7 @@ class Shelf:
     told: Callable[[SealedRow], int]
     opened: Callable[[Iterable[SealedRow], Keys], list[bytes | Tampered]]
     renewed: Callable[[Iterable[SealedRow], Keys, int], list[bytes | Tampered]]
+    bound: Callable[[SealedRow], tuple[Row, bytes]] | None = None
 
     async def blocks(self, db: Database) -> int:
         """How many blocks of 8 KiB the table has now."""
@@ -128,6 +130,7 @@ def _enveloped(
         lambda row: key_version(row.sealed),
         lambda rows, keys: inner_layers(map(bound, rows), keys),
         lambda rows, keys, version: rewrap_many(map(bound, rows), keys, version=version),
+        bound,
     )
 
 

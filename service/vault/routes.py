@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import AwareDatetime
 
 from service.access.http import REFUSED, Governing, Searching, Tokenizing
-from service.vault import commands, problems, queries, tokenizing
+from service.vault import commands, problems, queries, reveal_problems, searching, tokenizing
 from service.vault.keys import Vault
 from service.vault.orders import EraseOrder, PointerOrder, Reference, SearchOrder, TokenizeOrder, TokensOrder
 from service.vault.policies import PolicyChange, PolicyOrder
@@ -90,12 +90,17 @@ async def read_vault_policy(policy_id: UUID, caller: Governing, vault: VaultDep)
 
 @router.patch(
     "/policies/{policy_id}",
-    responses=documented(*REFUSED, BodyTooLarge, problems.PolicyNotFound, problems.PolicyUnfit),
+    responses=documented(
+        *REFUSED, BodyTooLarge, problems.PolicyNotFound, problems.PolicyUnfit, problems.PolicyNeedsAnother
+    ),
 )
 async def change_vault_policy(
     policy_id: UUID, change: PolicyChange, caller: Governing, vault: VaultDep
 ) -> VaultPolicyView:
-    """Change who may see values again, or how long records live; what is left out stays."""
+    """Change who may see values again, or how long records live; what is left out stays.
+
+    Rules that let more be seen take a caller none of whose keys may reveal.
+    """
     return VaultPolicyView.of(await commands.change_policy(vault, caller, policy_id, change))
 
 
@@ -104,6 +109,7 @@ async def change_vault_policy(
     responses=documented(
         *_WRITE,
         IdempotencyKeyReused,
+        problems.RequestErased,
         problems.PolicyNotFound,
         problems.NotOfThisPolicy,
         problems.RecordDamaged,
@@ -127,11 +133,22 @@ async def lookup_vault_tokens(order: TokensOrder, caller: Searching, vault: Vaul
 
 @router.post(
     "/search",
-    responses=documented(*_WRITE, problems.PolicyNotFound, problems.NotOfThisPolicy, problems.ValueUnfit),
+    responses=documented(
+        *_WRITE,
+        problems.PolicyNotFound,
+        problems.NotOfThisPolicy,
+        problems.ValueUnfit,
+        reveal_problems.RevealRefused,
+        reveal_problems.RevealSuspended,
+        reveal_problems.RevealUnrecorded,
+    ),
 )
 async def search_vault(order: SearchOrder, caller: Searching, vault: VaultDep) -> RecordsView:
-    """The records of a policy that hold exactly this value and were not revoked; the oldest 500 of them."""
-    found = await commands.search(vault, caller, order.policy, order.value, count_max=PAGE_ROWS_MAX)
+    """The records of a policy that hold exactly this value and were not revoked; the oldest 500 of them.
+
+    Each search is one value of the policy's daily budget, for the callers that its reveal rules name.
+    """
+    found = await searching.search(vault, caller, order.policy, order.value, count_max=PAGE_ROWS_MAX)
     return RecordsView(data=[RecordView.of(each) for each in found])
 
 

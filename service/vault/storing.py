@@ -105,6 +105,7 @@ class Spending:
     fingerprint: bytes
     resource: str
     sealed: bytes
+    existing_subject_ids: frozenset[UUID]
 
 
 async def draw(vault: Vault, policy: Policy, keys: PolicyKeys, drafts: Sequence[Draft], *, again: bool) -> Drawn:
@@ -146,6 +147,8 @@ async def commit(
     Returns whether they are stored; False when the key was spent before; None when somebody was faster with a value, a
     vault token or a subject, or a subject was erased: then nothing is stored, and it may be tried again.
     """
+    # Those whose vault tokens the answer tells, too: it must not outlive their erasure.
+    answered = {*spending.existing_subject_ids} | {*met.stored}
     given = {
         "caller": spending.caller_id,
         "key": spending.key,
@@ -157,7 +160,8 @@ async def commit(
         "deterministic": policy.deterministic,
         "data_version": keys.data.version,
         "wrapping_version": met.wrapping_version,
-        "stored_subjects": met.stored,
+        "stored_subjects": [*answered],
+        "answered": [*(answered | {each.id for each in met.newborn})],
         "subject_ids": [each.id for each in met.newborn],
         "subject_indexes": [each.index for each in met.newborn],
         "subject_keys": [each.wrapped for each in met.newborn],
@@ -200,8 +204,8 @@ COMMIT: LiteralString = f"""WITH given AS (
         AS draft (index, id, subject_id, asset_token_id, sealed, sealed_token, fingerprint, last_four, ttl_s)
     ON CONFLICT DO NOTHING RETURNING id
 )
-INSERT INTO vault.answers (caller_id, key, sealed)
-SELECT given.caller_id, given.key, CASE
+INSERT INTO vault.answers (caller_id, key, subject_ids, sealed)
+SELECT given.caller_id, given.key, nullif(%(answered)b::uuid[], '{{}}'), CASE
     WHEN (SELECT count(*) FROM held) = cardinality(%(stored_subjects)b::uuid[])
     AND (SELECT count(*) FROM born) = cardinality(%(subject_ids)b::uuid[])
     AND (SELECT count(*) FROM made) = cardinality(%(ids)b::uuid[])
@@ -284,8 +288,9 @@ async def _without_existing(vault: Vault, policy: Policy, keys: PolicyKeys, draf
         draft.token = _opened_token(policy, keys, draft, sealed_token)
     if expired:
         await vault.db.fetch(
-            """UPDATE vault.records SET revoked_at = expires_at WHERE index = ANY(%b) AND revoked_at IS NULL
-            RETURNING id""",
+            """WITH held AS (
+                SELECT index FROM vault.records WHERE index = ANY(%b) AND revoked_at IS NULL ORDER BY index FOR UPDATE
+            ) UPDATE vault.records r SET revoked_at = expires_at FROM held WHERE r.index = held.index RETURNING r.id""",
             (expired,),
         )
     return left

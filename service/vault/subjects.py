@@ -4,6 +4,7 @@ import os
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import LiteralString
 from uuid import UUID
 
 from service.db import ReadConnection, new_id
@@ -11,9 +12,19 @@ from service.vault.envelope import unwrap_subject_key, wrap_subject_key
 from service.vault.indexes import subject_index
 from service.vault.keyring import LiveKey, Purpose
 from service.vault.keys import Vault
-from service.vault.problems import VaultKeysUnavailable
+from service.vault.problems import RequestErased, VaultKeysUnavailable
 
 _TRIES = 4
+
+# Locked in one order, so that two erasures wait for one another in one direction only.
+_FORGET_REQUESTS: LiteralString = """WITH held AS MATERIALIZED (
+    SELECT caller_id, key FROM vault.answers WHERE subject_ids @> ARRAY[%(subject)s::uuid] AND erased_at IS NULL
+    ORDER BY caller_id, key FOR UPDATE
+), emptied AS (
+    UPDATE vault.answers a SET sealed = '', erased_at = now() FROM held
+    WHERE a.caller_id = held.caller_id AND a.key = held.key
+) UPDATE requests r SET fingerprint = %(print)b FROM held WHERE r.caller_id = held.caller_id AND r.key = held.key"""
+"""A request that held a person's values would confirm a guess of them to whoever sends it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +152,19 @@ async def _make(connection: ReadConnection, issuer_id: UUID, indexes: list[bytes
     )
 
 
+async def insist_on_unerased(connection: ReadConnection, caller_id: UUID, key: str) -> None:
+    """Make sure that an idempotency key is not one of a request whose person was erased since.
+
+    Raises:
+        RequestErased: it is.
+    """
+    cursor = await connection.execute(
+        "SELECT 1 FROM vault.answers WHERE caller_id = %s AND key = %s AND erased_at IS NOT NULL", (caller_id, key)
+    )
+    if await cursor.fetchone():
+        raise RequestErased("a person it named was erased: send what is new with a new idempotency key")
+
+
 async def erase(connection: ReadConnection, issuer_id: UUID, index: bytes) -> Erased | None:
     """Shred a subject's key and all that its records hold; None for no such subject.
 
@@ -153,11 +177,15 @@ async def erase(connection: ReadConnection, issuer_id: UUID, index: bytes) -> Er
     )
     if row := await cursor.fetchone():
         # A statement of its own: it also sees the records of a batch for which the first one waited.
+        await connection.execute(
+            "SELECT 1 FROM vault.records WHERE subject_id = %s ORDER BY index FOR UPDATE", (row[0],)
+        )
         emptied = await connection.execute(
             """UPDATE vault.records SET sealed = NULL, data_version = NULL, sealed_token = NULL, fingerprint = NULL,
                 last_four = NULL, erased_at = %s WHERE subject_id = %s""",
             (row[1], row[0]),
         )
+        await connection.execute(_FORGET_REQUESTS, {"subject": row[0], "print": os.urandom(32)})
         await connection.execute("UPDATE vault.documents SET expires_at = now() WHERE subject_id = %s", (row[0],))
         # What the chain knows of the person stays there for ever, so that nothing here may lead from it to the subject.
         await connection.execute(

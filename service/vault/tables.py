@@ -4,7 +4,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ForeignKey, Index, UniqueConstraint, func, text
+from sqlalchemy import BigInteger, ForeignKey, Index, UniqueConstraint, Uuid, func, text
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.access.tables import IssuerRow
@@ -140,12 +141,25 @@ class RecordRow(Base):
 
 
 class AnswerRow(Base):
-    """What a batch was answered, sealed under its own request: only who sends the same again can open it."""
+    """What a batch was answered, sealed under its own request: only who sends the same again can open it.
+
+    `subject_ids` are whom the request held; null for nobody. A document's registration has them alone, and no answer.
+    """
 
     __tablename__ = "answers"
-    __table_args__ = {"schema": SCHEMA}  # noqa: RUF012
+    __table_args__ = (
+        Index(
+            "answers_subject_ids_idx",
+            "subject_ids",
+            postgresql_using="gin",
+            postgresql_where=text("subject_ids IS NOT NULL"),
+        ),
+        {"schema": SCHEMA},
+    )
 
     caller_id: Mapped[UUID] = mapped_column(primary_key=True)
     key: Mapped[str] = mapped_column(primary_key=True)
     sealed: Mapped[bytes]
+    subject_ids: Mapped[list[UUID] | None] = mapped_column(ARRAY(Uuid))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    erased_at: Mapped[datetime | None]

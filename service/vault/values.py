@@ -18,6 +18,8 @@ from service.vault.cards import canonical_card
 from service.vault.unfit import Unfit
 
 PATTERN_LENGTH_MAX = 200
+PATTERN_COST_MAX = 250_000
+"""States of a pattern times the longest value it reads: some milliseconds for one value, whatever the value is."""
 
 
 class DataClass(StrEnum):
@@ -53,14 +55,17 @@ _ID_SEPARATORS = re.compile("[ ./-]")
 _ID = re.compile("[0-9A-Z]{5,32}")
 _LOCAL_PART = re.compile(r"[^\s\"(),:;<>@\[\\\].]+(\.[^\s\"(),:;<>@\[\\\].]+)*")
 _VERIFICATION_CODE = re.compile("[0-9]{3,4}")
+_PATTERN_PART = re.compile(r"\\.|\{([0-9 ,]*)\}|.")
+_COUNT = re.compile("[0-9]+")
+_VERBOSE = re.compile(r"\(\?[A-Za-z-]*x")
 
 
 @dataclass(frozen=True, slots=True)
 class CustomRule:
     """What a custom class accepts: the whole value matches `pattern` and has at most `length_max` characters.
 
-    The pattern is a regular expression of Rust's `regex`, which reads any value in linear time: no pattern can stall
-    the process, and there is no look-around and no back reference.
+    The pattern is a regular expression of Rust's `regex`, which takes at most time proportional to its states and to
+    the value's length: their product is limited. There is no look-around and no back reference.
     """
 
     pattern: str
@@ -70,12 +75,18 @@ class CustomRule:
         """Refuse a rule that does not compile, or that is made for card verification codes.
 
         Raises:
-            Unfit: `pattern-malformed`, `length-max` outside 1 to 1,000, `card-verification-code`.
+            Unfit: `pattern-malformed`, `pattern-costly`, `length-max` outside 1 to 1,000, `card-verification-code`.
         """
         if not 1 <= self.length_max <= LENGTH_MAX[DataClass.CUSTOM]:
             raise Unfit("length-max", f"length_max is 1 to {LENGTH_MAX[DataClass.CUSTOM]:,}")
         if not self.pattern or len(self.pattern) > PATTERN_LENGTH_MAX:
             raise Unfit("pattern-malformed", f"a pattern is 1 to {PATTERN_LENGTH_MAX} characters")
+        if not self.pattern.isprintable():
+            raise Unfit("pattern-malformed", r"use printable characters, and escapes for others, such as \t or \u00a0")
+        if _VERBOSE.search(self.pattern):
+            raise Unfit("pattern-malformed", "write the pattern without the flag x: its spaces would not count")
+        if _states(self.pattern) * self.length_max > PATTERN_COST_MAX:
+            raise Unfit("pattern-costly", "repeat less often: write + or * for a high count, as length_max limits it")
         _matcher(self.pattern)  # alone first, or a stray parenthesis could end the group around it
         accepts = _whole(self.pattern)
         if self.length_max <= 4 and any(accepts(probe) for probe in ("000", "123", "999", "0000", "1234", "9999")):
@@ -193,11 +204,34 @@ _CANONICAL: dict[DataClass, Callable[[str], str]] = {
 }
 
 
-@lru_cache(maxsize=32)
+def _states(pattern: str) -> int:
+    """The characters of a pattern whose counted repeats are written out: never fewer, and some more in odd cases."""
+    groups, last, depth, begins = [0], 1, 0, False
+    for part in _PATTERN_PART.finditer(pattern):
+        text, first, begins = part[0], begins, False
+        if depth:  # in a class, where brackets nest, and one that closes is a plain character at the beginning
+            begins = text == "[" or (first and text == "^")
+            depth += (text == "[") - (text == "]" and not first)
+        elif part[1] is not None:
+            count = max([int(each) for each in _COUNT.findall(part[1])], default=1)
+            groups[-1] += last * max(count - 1, 0)
+            last *= max(count, 1)
+        elif text == "(":
+            groups.append(0)
+        elif text == ")" and len(groups) > 1:
+            last = max(groups.pop(), 1)
+            groups[-1] += last
+        elif text not in ("*", "+", "?"):
+            depth, begins, last = int(text == "["), text == "[", 1
+            groups[-1] += 1
+    return sum(groups)
+
+
 def _whole(pattern: str) -> Callable[[str], bool]:
     return _matcher(rf"\A(?:{pattern})\z")
 
 
+@lru_cache(maxsize=64)
 def _matcher(pattern: str) -> Callable[[str], bool]:
     try:
         adapter = TypeAdapter[str](Annotated[str, StringConstraints(pattern=pattern)])

@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 
 from service.access import apikeys
+from service.access.apikeys import Scope
 from tests.vault.desk import Desk
 
 PREFIX = {"kind": "prefix", "environment": "test"}
@@ -36,6 +37,12 @@ async def limited(desk: Desk, **rules: Any) -> str:
     """The id of a policy of cards with these reveal rules, besides a purpose and every view."""
     views = ["plain", "masked", "last_four", "hash"]
     return await desk.policy(reveal={"purposes": ["support", "payment"], "views": views, **rules})
+
+
+async def change_rules(desk: Desk, policy: str, rules: dict[str, Any]) -> httpx.Response:
+    """Give a policy other reveal rules, as a caller who may not reveal."""
+    key = await desk.new_key(Scope.VAULT_POLICY, caller="rules")
+    return await desk.send("PATCH", f"/policies/{policy}", {"reveal": rules}, key=key)
 
 
 def key_id(key: str) -> str:

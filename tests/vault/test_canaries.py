@@ -9,6 +9,7 @@ import pytest
 from psycopg import sql
 
 from service.vault.orders import EraseOrder, PointerOrder, SearchOrder, TokenizeOrder, TokensOrder
+from service.web.orders import Order
 from tests.vault.desk import Desk
 
 CARD = "4716 2210 5188 5662"
@@ -103,3 +104,22 @@ def test_no_order_shows_in_its_repr_what_it_carries() -> None:
         EraseOrder.model_validate({"reference": CARD}),
     )
     assert CARD not in repr(orders)
+
+
+def orders_below(order: type[Order]) -> set[type[Order]]:
+    """An order's subclasses, and theirs."""
+    return {each for below in order.__subclasses__() for each in (below, *orders_below(below))}
+
+
+def test_what_an_order_shows_in_its_repr_is_no_value_token_or_reference_to_a_person() -> None:
+    shown = {
+        field
+        for order in orders_below(Order)
+        if order.__module__.startswith("service.vault.") and order.__module__ != "service.vault.policies"
+        for field, info in order.model_fields.items()
+        if info.repr
+    }
+    of_all = {"policy", "asset_token_id", "purpose", "reason", "view", "approval"}
+    of_payments = {"processor", "amount", "currency", "reference"}
+    assert shown == of_all | of_payments | {"items", "ttl_s", "media_type", "size_bytes", "commitment"}
+    assert not EraseOrder.model_fields["reference"].repr

@@ -54,6 +54,11 @@ async def test_a_disclosure_proves_what_was_asked_and_tells_nothing_else(desk: D
         check(told, bytes.fromhex((await committed(desk))["root"][2:]))
 
 
+async def test_a_reason_with_a_card_number_discloses_nothing(desk: Desk) -> None:
+    order = {"commitment": (await committed(desk))["id"], "names": ["parcel"], "purpose": "audit"}
+    problem(await desk.post("/disclosures", {**order, "reason": "4111/1111/1111/1111"}), "invalid-request")
+
+
 async def test_256_attributes_are_disclosed_at_once(desk: Desk) -> None:
     values = {f"attribute {number}": "½" * 2_000 for number in range(256)}
     commitment = await committed(desk, values)

@@ -7,6 +7,8 @@ import io
 import os
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import quote
+from uuid import UUID
 
 import httpx
 import pytest
@@ -15,7 +17,9 @@ from starlette.types import Message
 from service.access.apikeys import Scope
 from service.vault import documents
 from service.vault.document_chunks import CHUNK_BYTES, DOCUMENT_BYTES_MAX
+from service.vault.document_problems import VaultDocumentNotFound
 from service.vault.document_routes import PARTIAL_UPLOAD
+from service.vault.document_seals import sealed_object
 from tests.vault.desk import Desk
 from tests.web.answers import problem
 
@@ -97,13 +101,13 @@ async def test_a_document_comes_out_as_it_went_in(desk: Desk, size: int) -> None
     content = CONTENT[:size]
     id_ = await whole(desk, content)
     told = (await desk.get(f"/documents/{id_}")).json()
-    assert told["sha256"] == hashlib.sha256(content).hexdigest()
-    assert (told["received_bytes"], told["name"], told["expires_at"]) == (size, f"{CANARY}.pdf", None)
+    assert (told["received_bytes"], told["expires_at"]) == (size, None)
     answer = await seen(desk, id_)
     assert answer.content == content
     assert answer.headers["content-type"] == "application/pdf"
     assert answer.headers["content-length"] == str(size)
     assert answer.headers["repr-digest"] == digest(content)
+    assert answer.headers["content-disposition"] == f"attachment; filename*=UTF-8''{quote(CANARY)}.pdf"
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
@@ -118,7 +122,6 @@ async def test_an_upload_goes_on_where_it_was_cut(desk: Desk) -> None:
     assert await offset_of(desk, id_) == CHUNK_BYTES
     last = await send(desk, id_, CONTENT[CHUNK_BYTES:], CHUNK_BYTES, headers={"Repr-Digest": digest(CONTENT)})
     assert last.headers["upload-complete"] == "?1"
-    assert last.json()["sha256"] == hashlib.sha256(CONTENT).hexdigest()
     assert (await seen(desk, id_)).content == CONTENT
 
 
@@ -207,6 +210,22 @@ async def test_a_document_has_the_digest_it_was_registered_with(desk: Desk) -> N
     assert (await send(desk, id_, b"12345")).json()["whole"]
 
 
+async def test_only_a_reveal_tells_the_name_and_the_digest(desk: Desk) -> None:
+    order = {"policy": await policy(desk), "name": f"{CANARY}.pdf", "media_type": "a/b", "size_bytes": 5}
+    made = await desk.post("/documents", {**order, "sha256": hashlib.sha256(b"12345").hexdigest()})
+    sent = await send(desk, made.json()["id"], b"12345")
+    for answer in (made, sent, await desk.get(f"/documents/{made.json()['id']}")):
+        assert answer.is_success
+        assert CANARY not in answer.text
+        assert hashlib.sha256(b"12345").hexdigest() not in answer.text
+
+
+async def test_a_reason_with_a_card_number_is_refused(desk: Desk) -> None:
+    id_ = await whole(desk, b"12345")
+    problem(await seen(desk, id_, reason="the card is 4111.1111.1111.1111"), "invalid-request")
+    assert "4111" not in str(await entries(desk, id_))
+
+
 @pytest.mark.parametrize("header", ["md5=:AAAA:", "sha-256=AAAA", "sha-256=::"])
 async def test_a_digest_that_cannot_be_read_is_refused(desk: Desk, header: str) -> None:
     id_ = await registered(desk, b"12345")
@@ -232,6 +251,65 @@ async def test_a_registration_is_repeated_by_its_key(desk: Desk) -> None:
     assert (await desk.post("/documents", order, idempotency_key="once")).json() == first
     refused = await desk.post("/documents", {**order, "size_bytes": 6}, idempotency_key="once")
     problem(refused, "idempotency-key-reused")
+
+
+async def erase(desk: Desk, reference: str) -> None:
+    assert (await desk.post("/subjects/erase", {"reference": reference})).status_code == 200
+
+
+async def test_after_an_erasure_no_repeated_registration_confirms_a_name(desk: Desk) -> None:
+    order = {"policy": await policy(desk), "name": "a", "media_type": "a/b", "size_bytes": 5, "subject": "registered"}
+    await desk.post("/documents", order, idempotency_key="a-name")
+    (before,) = await desk.rows("SELECT fingerprint FROM requests WHERE key = 'a-name'")
+    await erase(desk, "registered")
+    for name in ("a", "b"):
+        answer = await desk.post("/documents", {**order, "name": name}, idempotency_key="a-name")
+        problem(answer, "request-erased")
+    assert await desk.rows("SELECT fingerprint FROM requests WHERE key = 'a-name'") != [before]
+
+
+async def test_a_document_that_is_erased_while_it_is_asked_for_is_not_seen(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id_, document = await whole(desk, b"12345", subject="asked for"), documents.document
+
+    async def then_it_is_erased(*given: Any, **named: Any) -> documents.Document:
+        found = await document(*given, **named)
+        await erase(desk, "asked for")
+        return found
+
+    monkeypatch.setattr(documents, "document", then_it_is_erased)
+    problem(await seen(desk, id_), "vault-document-not-found")
+    assert [kind for kind, _ in await entries(desk, id_)] == ["vault.document-stored"]
+
+
+async def test_a_document_that_is_erased_while_it_leaves_breaks_off(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(documents, "_BATCH", 1)
+    id_ = await whole(desk, subject="leaving")
+    ((issuer_id,),) = await desk.rows("SELECT issuer_id FROM vault.documents WHERE id = %s", id_)
+    found = await documents.document(desk.vault, issuer_id=issuer_id, id=UUID(id_))
+    chunks = documents.content(desk.vault.db, found)
+    assert await anext(chunks) == CONTENT[:CHUNK_BYTES]
+    await erase(desk, "leaving")
+    with pytest.raises(VaultDocumentNotFound):
+        await anext(chunks)
+
+
+async def test_a_document_whose_subject_is_erased_while_it_ends_stays_erased(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id_, seal = await registered(desk, b"12345", subject="ending"), sealed_object
+
+    async def then_it_is_erased(*given: Any) -> Any:
+        made = await seal(*given)
+        await erase(desk, "ending")
+        return made
+
+    monkeypatch.setattr(documents, "sealed_object", then_it_is_erased)
+    problem(await send(desk, id_, b"12345"), "vault-document-not-found")
+    assert await desk.rows("SELECT 1 FROM vault.documents WHERE id = %s AND completed_at IS NOT NULL", id_) == []
 
 
 async def test_half_a_document_is_not_to_be_seen(desk: Desk) -> None:

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from service.settings import Settings
-from service.vault import payment_processors
+from service.vault import payment_processors, payments, revealing
 from tests.vault.desk import CARD, Desk
 from tests.vault.processor import Behaviour, Processor, answering, hang, hang_up, open_processor
 from tests.vault.reveals import PREFIX, entries, limited, reveal
@@ -55,6 +55,22 @@ async def test_the_processor_gets_the_card_and_the_issuer_does_not(desk: Desk, p
     assert not any(DIGITS in each for each in (answer.text, json.dumps(entry), log.getvalue(), str(rows)))
 
 
+async def test_a_card_that_is_erased_while_it_is_asked_for_goes_nowhere(
+    desk: Desk, processor: Processor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token, find = await desk.token(await desk.policy(), {"value": CARD, "subject": "unpaid"}), revealing.find
+
+    async def then_it_is_erased(*given: Any) -> Any:
+        found = await find(*given)
+        await desk.post("/subjects/erase", {"reference": "unpaid"})
+        return found
+
+    monkeypatch.setattr(payments, "find", then_it_is_erased)
+    problem(await pay(desk, token, "erased"), "vault-token-not-found")
+    assert processor.heard == []
+    assert await desk.rows("SELECT 1 FROM requests WHERE key = 'erased'") == []
+
+
 async def test_a_repeated_payment_is_told_again_and_not_sent_again(desk: Desk, processor: Processor) -> None:
     token = await desk.token(await desk.policy(), CARD)
     first, again = [(await pay(desk, token, "twice")).json() for _ in range(2)]
@@ -89,7 +105,11 @@ async def test_a_declined_payment_is_an_answer(desk: Desk, processor: Processor)
         answering(307, Location="http://127.0.0.1:1/"),
         answering(200, ["accepted"]),
         answering(200, {"id": "x", "status": "maybe"}),
+        answering(200, {"id": "x", "status": []}),
+        answering(402, {"id": "x", "status": "accepted"}),
         answering(200, {"id": DIGITS, "status": "accepted"}),
+        answering(200, {"id": "4111-1111.1111_1111", "status": "accepted"}),
+        answering(200, {"id": "x", "status": "declined", "code": "4111_1111_1111_1111"}),
         answering(200, {"id": "x" * 100_000, "status": "accepted"}),
         hang,
         hang_up,

@@ -203,3 +203,13 @@ async def test_no_account_leaves_where_the_journal_refuses_the_entry(desk: Desk)
     refused = await desk.get(f"/persons/{person['id']}/accounts")
     await desk.alter("ALTER TABLE journal_entries DROP CONSTRAINT broken")
     problem(refused, "reveal-unrecorded")
+
+
+async def test_two_persons_who_swap_accounts_at_once_wait_for_one_another_in_one_direction(desk: Desk) -> None:
+    one, two = (await named(desk, "swaps-one"))[0], (await named(desk, "swaps-two"))[0]
+    many, others = [[account(first + number) for number in range(0, 80, 2)] for first in (1_000, 1_001)]
+    for _ in range(6):
+        await asyncio.gather(set_accounts(desk, one, *many), set_accounts(desk, two, *others))
+        answers = await asyncio.gather(set_accounts(desk, one, *others), set_accounts(desk, two, *many))
+        assert {each.status_code for each in answers} <= {200, 409}
+        await asyncio.gather(set_accounts(desk, one), set_accounts(desk, two))

@@ -6,6 +6,7 @@ import pytest
 
 from service.access.apikeys import Scope
 from tests.vault.desk import CARD, Desk
+from tests.vault.reveals import change_rules
 from tests.web.answers import problem
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -29,10 +30,12 @@ RULE = {"pattern": "[A-Z]{9}", "length_max": 9}
         ("nothing-stored", {"kind": "vaultless", "pointer": True}),
         ("nothing-stored", {"kind": "vaultless", "ttl_max_s": 60}),
         ("pointer", {"pointer": True}),
-        ("pointer", {"pointer": True, "deterministic": True, "format": PREFIX}),
+        ("pointer", {"pointer": True, "format": PREFIX}),
+        ("pointer", {"data_class": "name", "pointer": True, "deterministic": True, "format": PREFIX}),
         ("rule", {"rule": RULE}),
         ("rule", {"data_class": "custom", "format": PREFIX}),
         ("pattern-malformed", {"data_class": "custom", "format": PREFIX, "rule": {"pattern": "(", "length_max": 9}}),
+        ("pattern-malformed", {"data_class": "custom", "format": PREFIX, "rule": {"pattern": "a\0b", "length_max": 9}}),
         (
             "card-verification-code",
             {"data_class": "custom", "format": PREFIX, "rule": {"pattern": "[0-9]+", "length_max": 4}},
@@ -69,7 +72,7 @@ async def test_the_list_of_policies_has_pages(desk: Desk) -> None:
 async def test_reveal_rules_and_the_time_to_live_change_and_are_journalled(desk: Desk) -> None:
     policy = await desk.policy(ttl_max_s=60)
     rules = {"purposes": ["audit"], "views": ["masked"], "approvals": 2}
-    changed = await desk.send("PATCH", f"/policies/{policy}", {"reveal": rules})
+    changed = await change_rules(desk, policy, rules)
     assert changed.status_code == 200
     assert rules.items() <= changed.json()["reveal"].items()
     assert changed.json()["ttl_max_s"] == 60
@@ -77,6 +80,33 @@ async def test_reveal_rules_and_the_time_to_live_change_and_are_journalled(desk:
     assert (await desk.send("PATCH", f"/policies/{policy}", {"ttl_max_s": None})).json()["ttl_max_s"] is None
     kinds = await desk.rows("SELECT kind FROM journal_entries WHERE body LIKE %s ORDER BY position", f"%{policy}%")
     assert [kind for (kind,) in kinds] == ["vault.policy-created", "vault.policy-changed", "vault.policy-changed"]
+
+
+@pytest.mark.parametrize(
+    "looser",
+    [
+        {"approvals": 0},
+        {"approvals_above": 2},
+        {"daily_max": 6},
+        {"daily_max": None},
+        {"subjects_daily_max": None},
+        {"callers": None},
+        {"callers": ["back office", "tests"]},
+        {"purposes": ["audit", "support"]},
+        {"views": ["masked", "plain"]},
+    ],
+)
+async def test_who_may_reveal_loosens_no_rule(desk: Desk, looser: dict[str, Any]) -> None:
+    limits = {"daily_max": 5, "subjects_daily_max": 5, "callers": ["back office"], "approvals": 2, "approvals_above": 1}
+    rules = {"purposes": ["audit"], "views": ["masked"], **limits}
+    policy = await desk.policy(reveal=rules)
+    await desk.new_key(Scope.VAULT_REVEAL, caller="both")
+    one_of_two = await desk.new_key(Scope.VAULT_POLICY, caller="both")
+    for key in (desk.key, one_of_two):
+        answer = await desk.send("PATCH", f"/policies/{policy}", {"reveal": {**rules, **looser}}, key=key)
+        problem(answer, "policy-needs-another")
+    stricter = {**rules, "approvals": 3, "daily_max": 4}
+    assert (await desk.send("PATCH", f"/policies/{policy}", {"reveal": stricter})).status_code == 200
 
 
 async def test_what_was_chosen_for_good_is_no_field_of_a_change(desk: Desk) -> None:
@@ -96,7 +126,8 @@ async def test_the_role_of_the_api_can_change_nothing_that_is_for_good(desk: Des
         "UPDATE vault.policies SET deterministic = true",
         "UPDATE vault.records SET policy_id = policy_id",
         "UPDATE vault.keys SET wrapped = wrapped",
-        "UPDATE vault.answers SET sealed = sealed",
+        "UPDATE vault.answers SET key = key",
+        "UPDATE requests SET resource = resource",
         "DELETE FROM vault.records",
         "DELETE FROM vault.subjects",
         "DELETE FROM journal_entries",

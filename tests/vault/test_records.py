@@ -12,6 +12,7 @@ from service.vault import opening
 from service.vault.envelope import Tampered
 from service.vault.opening import Plain
 from tests.vault.desk import CARD, Desk
+from tests.vault.reveals import entries
 from tests.web.answers import problem
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -114,9 +115,9 @@ async def test_a_revoked_token_stays_revoked_and_is_journalled_once(desk: Desk) 
     assert first == again
     assert [each and each["state"] for each in first["data"]] == ["revoked", None]
     assert await reopened(desk, token) is None
-    entries = await desk.rows("SELECT body FROM journal_entries WHERE kind = 'vault.records-revoked'")
-    assert sum(first["data"][0]["id"] in body for (body,) in entries) == 1
-    assert token not in str(entries)
+    bodies = await desk.rows("SELECT body FROM journal_entries WHERE kind = 'vault.records-revoked'")
+    assert sum(first["data"][0]["id"] in body for (body,) in bodies) == 1
+    assert token not in str(bodies)
 
 
 async def test_a_revoked_value_of_a_deterministic_policy_gets_a_new_token(desk: Desk) -> None:
@@ -131,6 +132,8 @@ async def test_a_pointer_follows_its_new_value(desk: Desk) -> None:
     token = await desk.token(policy, {"value": "old@example.org", "subject": "pointer"})
     answer = await desk.send("PUT", "/tokens", {"token": token, "value": "new@example.org"})
     assert answer.json()["updated_at"] is not None
+    (entry,) = await entries(desk, "vault.record-pointed", answer.json()["id"])
+    assert entry["policy"] == policy
     assert await reopened(desk, token) == "new@example.org"
     found = await desk.post("/search", {"policy": policy, "value": "old@example.org"})
     assert found.json() == {"data": []}
@@ -164,10 +167,53 @@ async def test_an_erased_persons_records_are_tombstones_and_others_stay(desk: De
     assert found.json() == {"data": []}
     left = "SELECT sealed, sealed_token, fingerprint FROM vault.records WHERE erased_at IS NOT NULL AND policy_id = %s"
     assert await desk.rows(left, policy) == [(None, None, None)]
-    entries = await desk.rows("SELECT body FROM journal_entries WHERE kind = 'vault.subject-erased'")
-    assert sum(first.json()["subject_id"] in body for (body,) in entries) == 1
-    assert '"erased"' not in str(entries)
+    bodies = await desk.rows("SELECT body FROM journal_entries WHERE kind = 'vault.subject-erased'")
+    assert sum(first.json()["subject_id"] in body for (body,) in bodies) == 1
+    assert '"erased"' not in str(bodies)
     problem(await desk.post("/subjects/erase", {"reference": "unknown"}), "vault-subject-not-found")
+
+
+async def test_an_erasure_takes_records_in_the_order_that_a_revocation_does(desk: Desk) -> None:
+    policy = await desk.policy(**EMAIL)
+    await desk.tokenize(policy, *({"value": f"{n}@example.org", "subject": "in order"} for n in range(40)))
+    blocker = await psycopg.AsyncConnection.connect(desk.app.state.settings.database_url.get_secret_value())
+    async with blocker:
+        first = "SELECT 1 FROM vault.records WHERE policy_id = %s ORDER BY index LIMIT 1 FOR UPDATE"
+        await blocker.execute(first, (policy,))
+        asked = asyncio.create_task(desk.post("/subjects/erase", {"reference": "in order"}))
+        waiting: list[tuple[Any, ...]] = []
+        while not waiting:
+            await asyncio.sleep(0.02)
+            waiting = await desk.rows(
+                """SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+                AND query LIKE '%%vault.records%%' AND pid <> pg_backend_pid()"""
+            )
+        await blocker.execute("SELECT 1 FROM vault.records WHERE policy_id = %s FOR UPDATE NOWAIT", (policy,))
+    assert (await asked).json()["records_count"] == 40
+
+
+async def test_after_an_erasure_no_repeated_request_confirms_a_value(desk: Desk) -> None:
+    policy = await desk.policy(deterministic=True)
+    item = {"value": CARD, "subject": "confirmed"}
+    await desk.tokenize(policy, item, idempotency_key="first")
+    await desk.tokenize(policy, CARD, idempotency_key="without-the-person")
+    before = await prints(desk, "first", "without-the-person")
+    await desk.post("/subjects/erase", {"reference": "confirmed"})
+    for key, asked in (("first", item), ("first", {**item, "value": "5555555555554444"})):
+        answer = await desk.post("/tokenize", {"policy": policy, "items": [asked]}, idempotency_key=key)
+        problem(answer, "request-erased")
+    key = "without-the-person"
+    answer = await desk.post("/tokenize", {"policy": policy, "items": [{"value": CARD}]}, idempotency_key=key)
+    problem(answer, "request-erased")
+    after = await prints(desk, "first", key)
+    assert len({*before, *after}) == len(before) + 1
+    assert await desk.rows("SELECT 1 FROM vault.answers WHERE key = ANY(%s) AND sealed <> ''", ["first", key]) == []
+
+
+async def prints(desk: Desk, *keys: str) -> list[bytes]:
+    """What is stored of the requests of idempotency keys."""
+    rows = await desk.rows("SELECT fingerprint FROM requests WHERE key = ANY(%s)", list(keys))
+    return [print_ for (print_,) in rows]
 
 
 async def test_who_comes_back_after_an_erasure_is_a_new_subject(desk: Desk) -> None:

@@ -16,7 +16,7 @@ from scripts import local
 from service.vault import revealing
 from tests.conftest import TEMPLATE, clone, drop
 from tests.vault.desk import CARD, Desk, open_desk
-from tests.vault.reveals import key_id, reveal, suspensions
+from tests.vault.reveals import change_rules, key_id, reveal, suspensions
 
 T = TypeVar("T")
 
@@ -136,7 +136,7 @@ class Reveals(RuleBasedStateMachine):
     def allow(self, more: int) -> None:
         """The limits are raised."""
         self.values_max, self.subjects_max = self.values_max + more, self.subjects_max + 1
-        self.ground.run(self.desk.send("PATCH", f"/policies/{self.policy}", {"reveal": self.limits()}))
+        assert self.ground.run(change_rules(self.desk, self.policy, self.limits())).status_code == 200
 
     @rule()
     def break_or_mend(self) -> None:

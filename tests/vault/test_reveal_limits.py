@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from tests.vault.desk import CARD, Desk
-from tests.vault.reveals import entries, key_id, limited, reveal, seen, suspensions
+from tests.vault.reveals import PREFIX, change_rules, entries, key_id, limited, reveal, seen, suspensions
 from tests.web.answers import problem
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -90,6 +90,35 @@ async def test_a_suspended_key_sees_nothing_of_any_policy_until_another_caller_l
     for kind in ("vault.reveal-suspended", "vault.suspension-lifted"):
         assert len(await entries(desk, kind, suspension["id"])) == 1
     problem(await reveal(desk, token, key=key), "reveal-suspended")  # what was spent stays spent
+
+
+async def test_another_key_of_a_suspended_caller_reveals_nothing_either(desk: Desk) -> None:
+    policy, keys = await limited(desk, daily_max=1), [await desk.new_key(caller="two keys") for _ in range(2)]
+    token = await desk.token(policy, CARD)
+    problem(await reveal(desk, token, token, key=keys[0]), "reveal-suspended")
+    problem(await reveal(desk, token, key=keys[1]), "reveal-suspended")
+
+
+async def test_searching_is_for_named_callers_within_the_budget_and_journalled_at_each_doubling(desk: Desk) -> None:
+    policy, key = await limited(desk, daily_max=4, callers=["seeker"]), await desk.new_key(caller="seeker")
+    body = {"policy": policy, "value": CARD}
+    assert problem(await desk.post("/search", body), "reveal-refused")["reason"] == "caller-not-allowed"
+    answers = await asyncio.gather(*(desk.post("/search", body, key=key) for _ in range(4)))
+    assert [each.status_code for each in answers] == [200] * 4
+    assert [each["count"] for each in await entries(desk, "vault.searched", policy)] == [1, 2, 4]
+    problem(await desk.post("/search", body, key=key), "reveal-suspended")
+    problem(await desk.post("/search", body, key=key), "reveal-suspended")
+    assert len(await suspensions(desk, key)) == 1
+
+
+async def test_an_approval_is_not_of_a_value_that_came_later(desk: Desk) -> None:
+    rules = {"purposes": ["support"], "views": ["plain"], "approvals": 1}
+    policy = await desk.policy(data_class="email", format=PREFIX, pointer=True, reveal=rules)
+    token = await desk.token(policy, "old@example.org")
+    approval = (await ask(desk, token)).json()["id"]
+    await approve(desk, approval, await desk.new_key(caller="judge"))
+    await desk.send("PUT", "/tokens", {"token": token, "value": "new@example.org"})
+    problem(await reveal(desk, token, approval=approval), "approval-missing")
 
 
 async def test_suspensions_are_listed_page_by_page(desk: Desk) -> None:
@@ -180,7 +209,7 @@ async def test_a_refused_reveal_spends_no_approval(desk: Desk) -> None:
     rules = {"purposes": ["support"], "views": ["plain"], "approvals": 2}
     await desk.send("PATCH", f"/policies/{policy}", {"reveal": rules})
     problem(await reveal(desk, token, approval=approval), "approval-missing")
-    await desk.send("PATCH", f"/policies/{policy}", {"reveal": {**rules, "approvals": 1}})
+    await change_rules(desk, policy, {**rules, "approvals": 1})
     assert await seen(desk, token, approval=approval) == [CARD]
 
 

@@ -35,6 +35,49 @@ async def test_one_reveal_is_of_several_policies_and_subjects(desk: Desk) -> Non
     assert [len(entry["values"][each]) for each in (cards, emails)] == [1, 1]
 
 
+@pytest.mark.parametrize("ending", ["erased", "revoked", "expired"])
+async def test_what_ends_while_it_is_asked_for_is_not_seen_and_not_counted(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    policy, key = await limited(desk, daily_max=5), await desk.new_key(caller=ending)
+    gone, kept = [await desk.token(policy, {"value": CARD, "subject": f"{each} {ending}"}) for each in ("gone", "kept")]
+    find = revealing.find
+
+    async def then_it_ends(*given: Any) -> revealing.Found:
+        found = await find(*given)
+        if ending == "erased":
+            await desk.post("/subjects/erase", {"reference": "gone erased"})
+        elif ending == "revoked":
+            await desk.post("/revoke", {"tokens": [gone]})
+        else:
+            id_ = found.live[0].stored.record.id
+            await desk.alter(f"UPDATE vault.records SET expires_at = now() WHERE id = '{id_}'")
+        return found
+
+    monkeypatch.setattr(revealing, "find", then_it_ends)
+    answer = await reveal(desk, gone, kept, key=key)
+    assert [each["value"] for each in answer.json()["data"]] == [None, CARD]
+    assert answer.json()["data"][0]["problem"]["type"] == "/problems/vault-token-not-found"
+    (entry,) = await entries(desk, "vault.revealed", policy)
+    assert len(entry["values"][policy]) == 1
+    query = "SELECT values_count FROM vault.reveal_counts WHERE policy_id = %s"
+    assert await desk.rows(query, policy) == [(1,)]
+
+
+async def test_a_reveal_of_which_nothing_is_left_has_no_entry(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy, find = await limited(desk, daily_max=5), revealing.find
+    token = await desk.token(policy, CARD)
+
+    async def then_it_ends(*given: Any) -> revealing.Found:
+        found = await find(*given)
+        await desk.post("/revoke", {"tokens": [token]})
+        return found
+
+    monkeypatch.setattr(revealing, "find", then_it_ends)
+    assert await seen(desk, token) == [None]
+    assert await entries(desk, "vault.revealed", policy) == []
+
+
 async def test_whatever_reveals_nothing_is_answered_alike(desk: Desk) -> None:
     policy = await desk.policy(ttl_max_s=3600)
     tokens = {each: await desk.token(policy, {"value": CARD, "subject": each}) for each in ("live", "old", "ended")}
@@ -118,6 +161,10 @@ async def test_refusals_are_written_down_whenever_their_number_doubles(desk: Des
         {"reason": ""},
         {"reason": "x" * 501},
         {"reason": "the card is 4111 1111 1111 1111"},
+        {"reason": "Ticket: 4711 4111 1111 1111 1111"},
+        {"reason": "4111.1111.1111.1111"},
+        {"reason": "4111  1111 / 1111_1111"},
+        {"reason": "\u0664\u0661\u0661\u0661 \uff11\uff11\uff11\uff11 \u2460111-1111"},
         {"view": "all"},
         {"tokens": []},
         {"tokens": ["x"] * 501},

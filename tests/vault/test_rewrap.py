@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
+from service.keys.wrapping import KeyContext
 from service.vault import checking, rewrapping
 from service.vault.checking import Finding
 from service.vault.envelope import Tampered
+from service.vault.keyring import Purpose
 from service.vault.rewrapping_shelves import RECORDS
 from tests.vault.desk import Desk
-from tests.vault.keeping import Keeper, keeper
+from tests.vault.keeping import Keeper, keeper, operators
 from tests.vault.test_documents import CONTENT, SEE, send
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -116,6 +118,30 @@ async def test_what_postgres_does_not_give_back_as_it_was_given_is_undone(
         await kept.rewrap()
     assert await kept.versions("vault.records") == {1}
     assert await kept.revealed() == kept.values
+
+
+async def test_verify_opens_both_layers_of_what_needs_no_vault_token(desk: Desk) -> None:
+    kept = await keeper(desk, "Exporting Keepers", count=2)
+    await document(kept)
+    order = {**POLICY, "name": "exported", "data_class": "email", "mapping": "exportable"}
+    exported = (await desk.post("/policies", order, key=kept.key)).json()["id"]
+    items = [{"value": "ada@example.org"}, {"value": "grace@example.org", "subject": "Grace"}]
+    await desk.post("/tokenize", {"policy": exported, "items": items}, key=kept.key)
+    assert await findings(kept) == set()
+    rows = await desk.rows(
+        "SELECT id, policy_id FROM vault.keys WHERE issuer_id = %s AND purpose = 'record' AND policy_id <> %s",
+        kept.issuer_id,
+        kept.policy,
+    )
+    for id_, policy_id in rows:
+        other = await kept.vault.keyring.made(KeyContext(kept.issuer_id, Purpose.RECORD, 1, policy_id))
+        await desk.alter(f"UPDATE vault.keys SET wrapped = '\\x{other.sealed.hex()}' WHERE id = '{id_}'")
+    kept.vault = operators(desk)
+    tables = ("vault.records", "vault.documents", "vault.commitments")
+    assert await findings(kept) == {("does-not-open", table) for table in tables}
+    await desk.alter(f"DELETE FROM vault.records WHERE policy_id = '{exported}'")
+    for table in ("vault.document_chunks", "vault.documents", "vault.commitments"):
+        await desk.alter(f"DELETE FROM {table}")
 
 
 async def test_verify_tells_what_should_not_be(desk: Desk) -> None:

@@ -11,6 +11,7 @@ from service.vault import formats, opening, queries
 from service.vault.cards import luhn_sum
 from service.vault.envelope import Tampered
 from service.vault.opening import Plain
+from service.vault.policies import Policy
 from tests.vault.desk import CARD, Desk
 from tests.web.answers import problem
 
@@ -213,6 +214,31 @@ async def test_what_stores_nothing_takes_no_subject_and_what_stores_no_context(d
     problem(await desk.post("/tokenize", {"policy": vaultless, "items": items}), "not-of-this-policy")
     body = {"policy": stored, "items": items, "context": "x"}
     problem(await desk.post("/tokenize", body), "not-of-this-policy")
+
+
+@pytest.mark.parametrize("kind", ["vault", "one_way"])
+async def test_a_large_batch_lets_others_have_their_turn(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    policy = await desk.policy(**({} if kind == "vault" else {"kind": kind, "format": {"kind": "hash"}, "reveal": {}}))
+    done, read, seen = asyncio.Event(), Policy.canonical, [0]
+
+    async def others() -> None:
+        while not done.is_set():
+            seen.append(0)
+            await asyncio.sleep(0)
+
+    def canonical(self: Policy, value: str) -> str:
+        seen[-1] += 1
+        return read(self, value)
+
+    monkeypatch.setattr(Policy, "canonical", canonical)
+    waiting = asyncio.create_task(others())
+    await desk.tokenize(policy, *[CARD] * 100)
+    done.set()
+    await waiting
+    assert sum(seen) >= 100
+    assert max(seen) <= 20
 
 
 async def test_a_failure_in_the_middle_leaves_nothing_and_spends_no_key(desk: Desk) -> None:

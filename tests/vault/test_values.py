@@ -154,7 +154,18 @@ def test_a_card_verification_code_is_refused_whatever_the_pattern(value: str) ->
         ("(?x)a #", 10, "pattern-malformed"),
         (r"(a)\1", 10, "pattern-malformed"),
         ("a" * 201, 10, "pattern-malformed"),
-        ("((a{0,100}){0,100}){0,100}", 10, "pattern-malformed"),
+        ("a\0b", 10, "pattern-malformed"),
+        ("a\ud800", 10, "pattern-malformed"),
+        ("(?i-x)a", 10, "pattern-malformed"),
+        ("((a{0,100}){0,100}){0,100}", 10, "pattern-costly"),
+        ("(.?){900}.{900}", 1_000, "pattern-costly"),
+        ("a{100}{100}", 100, "pattern-costly"),
+        ("(a{100})+{100}", 100, "pattern-costly"),
+        ("(a{100}[])]){100}", 100, "pattern-costly"),
+        ("(a{100}[^])]){100}", 100, "pattern-costly"),
+        (r"(a{100}[\])]){100}", 100, "pattern-costly"),
+        ("(a{100}[a[b])]){100}", 100, "pattern-costly"),
+        ("a{ 5000 }", 100, "pattern-costly"),
         ("a+", 0, "length-max"),
         ("a+", 1_001, "length-max"),
     ],
@@ -163,6 +174,18 @@ def test_a_custom_rule_that_cannot_be_kept_is_refused(pattern: str, length_max: 
     with pytest.raises(Unfit) as refused:
         CustomRule(pattern, length_max)
     assert refused.value.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("pattern", "value"),
+    [
+        ("[A-Z]{2}[0-9]{2}( [0-9]{4}){4,7}( [0-9]{1,3})?", "CH93 0076 2011 6238 5295 7"),
+        (r"[]\[]{1,250}", "][" * 100),
+        (".+", "a" * 1_000),
+    ],
+)
+def test_a_pattern_of_a_usual_length_is_no_costly_one(pattern: str, value: str) -> None:
+    assert CustomRule(pattern, 1_000).matches(value)
 
 
 def test_no_pattern_stalls_the_process() -> None:
