@@ -15,9 +15,9 @@ from service.batches.problems import BatchInvalid
 from service.compliance.orders import IdentityOrder
 from service.tokens.controls import FUNGIBLE, UNITS, FreezeOrder, MintOrder
 from service.tokens.moves import TransferOrder
-from service.web.bodies import strict_json
 from service.web.orders import Order
 from service.web.problems import InvalidRequest, sentence
+from service.web.strict_json import strict_json
 
 ROWS_MAX = 10_000
 ERRORS_TOLD_MAX = 100

@@ -7,7 +7,6 @@ size, as the root of RFC 9162 does not bind the size: so there is nothing in a p
 """
 
 import hashlib
-import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,6 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import rfc8785
+
+from service.web.strict_json import strict_json
 
 ATTRIBUTES_MAX = 256
 SALT_BYTES = 32
@@ -111,7 +112,7 @@ def _read(disclosure: bytes) -> list[dict[str, Any]]:
         raise DisclosureFalse(f"a disclosure has {_FILE_BYTES_MAX} bytes at most")
     text = disclosure.removesuffix(b"\n")
     try:
-        told = json.loads(text)
+        told = strict_json(text)
         canonical = rfc8785.dumps(told)
     except (ValueError, RecursionError):
         raise DisclosureFalse("it is not JSON in UTF-8") from None

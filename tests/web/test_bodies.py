@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from service.web.bodies import DEPTH_MAX, strict_json
+from service.web.strict_json import DEPTH_MAX, strict_json
 
 
 @pytest.mark.parametrize("piece", [b"[", b'{"a":', b'[{"a":'])
