@@ -215,10 +215,14 @@ def send_as_anyone(world: World, to: str, data: bytes) -> None:
 
 
 async def test_ballots_delegations_and_votes_are_listed(shared: World, assembly: Assembly) -> None:
-    listed = (await assembly.get("/proposals", limit=50))["data"]
-    (passed,) = [each for each in listed if each["description"].startswith("Units for Alice")]
-    ballots = await assembly.get(f"/proposals/{passed['proposal_id']}/ballots", limit=2)
-    rest = await assembly.get(f"/proposals/{passed['proposal_id']}/ballots", cursor=ballots["next_cursor"])
+    id_ = await assembly.propose("Who votes for what", assembly.mint(ALICE, 9))
+    await assembly.until((await assembly.proposal(id_))["snapshot"] + 1)
+    assert (await assembly.vote(id_, 0, "for", reason="Fair enough")).status_code == 202
+    assert (await assembly.vote(id_, 1, "against")).status_code == 202
+    assert (await assembly.vote(id_, 2, "abstain")).status_code == 202
+    await shared.finish()
+    ballots = await assembly.get(f"/proposals/{id_}/ballots", limit=2)
+    rest = await assembly.get(f"/proposals/{id_}/ballots", cursor=ballots["next_cursor"])
     found = {
         each["voter"]: (each["support"], each["weight"], each["reason"]) for each in ballots["data"] + rest["data"]
     }
@@ -237,6 +241,8 @@ async def test_ballots_delegations_and_votes_are_listed(shared: World, assembly:
 
 
 async def test_the_list_pages_newest_first(assembly: Assembly) -> None:
+    for number in range(5):
+        await assembly.propose(f"Page {number}", assembly.mint(ALICE, 1))
     whole = [each["proposal_id"] for each in (await assembly.get("/proposals", limit=50))["data"]]
     walked: list[str] = []
     cursor: dict[str, str] = {}
@@ -247,4 +253,4 @@ async def test_the_list_pages_newest_first(assembly: Assembly) -> None:
             break
         cursor = {"cursor": found["next_cursor"]}
     assert walked == whole
-    assert len(whole) == len(set(whole)) >= 8
+    assert len(whole) == len(set(whole)) >= 5
