@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = Path(sys.executable).parent
 WORKERS = "4"
 """Processes of pytest: two cores, and more for the time in which tests wait for blocks and processes."""
-NICE = ("nice", "-n", "5")
-"""Tests come first, as they wait for things within a limit; a third of a share still ends the checks before them."""
+NICE = ("nice", "-n", "10")
+"""Tests come first, as they wait for things within a limit; a tenth of a share still ends the checks before them."""
 
 # The longest first, as it keeps one core busy for most of its time.
 CHECKS = {

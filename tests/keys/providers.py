@@ -36,7 +36,7 @@ from tests.keys.wire import Wire
 PIN = SecretStr("271828")
 SO_PIN = "3141592653"
 REGION = "eu-central-1"
-TIMEOUT_S = 2.0
+TIMEOUT_S = 4.0
 Trouble = Callable[[], AbstractAsyncContextManager[None]]
 
 
