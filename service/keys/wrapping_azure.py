@@ -118,11 +118,7 @@ class AzureKey:
         return answer
 
     async def _ask(self, method: str, path: str, question: dict[str, str] | None) -> Answer:
-        headers = await self._token.headers()
-        answer = await self._server.ask(method, f"{self._url}{path}?{_API}", headers=headers, question=question)
-        if answer.status == 401:
-            self._token.forget()
-        return answer
+        return await self._token.ask(self._server, method, f"{self._url}{path}?{_API}", question)
 
     def __repr__(self) -> str:
         return f"AzureKey({self.name})"

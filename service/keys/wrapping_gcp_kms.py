@@ -129,11 +129,7 @@ class GcpKmsKey:
     async def _ask(self, verb: str, question: dict[str, str], context: KeyContext) -> Answer:
         question["additionalAuthenticatedData"] = encoded(context.encoded())
         async with answered_within(self._timeout_s, self.name):
-            headers = await self._token.headers()
-            answer = await self._server.ask("POST", f"{self._url}:{verb}", headers=headers, question=question)
-        if answer.status == 401:
-            self._token.forget()
-        return answer
+            return await self._token.ask(self._server, "POST", f"{self._url}:{verb}", question)
 
     def __repr__(self) -> str:
         return f"GcpKmsKey({self.name})"

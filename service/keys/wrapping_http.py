@@ -120,6 +120,13 @@ class AccessToken:
         """The token was refused: fetch another one for the next request."""
         self._ends_at_s = 0.0
 
+    async def ask(self, server: Server, method: str, url: str, question: Mapping[str, str] | None = None) -> Answer:
+        """One answer to whoever shows it; it is fetched anew after a 401. Raises as `Server.ask`."""
+        answer = await server.ask(method, url, headers=await self.headers(), question=question)
+        if answer.status == 401:
+            self.forget()
+        return answer
+
     def __repr__(self) -> str:
         return "AccessToken"
 
