@@ -1,6 +1,7 @@
 """Real things, booted once a worker, and a clean copy for each test."""
 
 import os
+import signal
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -16,6 +17,10 @@ from scripts import local
 from service import migrate
 from service.db import Database
 from tests.world import Begun, World, begin, make_settings, open_world
+
+# Whatever begins a run in a shell's background has SIGINT ignored, and each process that a test starts inherits that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TEMPLATE = "muniment_template"
 BEGUN = "muniment_begun"
