@@ -6,10 +6,12 @@ API's routes call run in this process, eight callers at once on one event loop.
 
 import argparse
 import asyncio
+import gc
 import http.client
 import itertools
 import json
 import os
+import random
 import sys
 import tempfile
 import time
@@ -36,6 +38,7 @@ from service.vault.orders import TokenizeOrder
 from service.vault.reveal_orders import RevealOrder
 
 BATCH = 100
+FILL_BATCH = 500
 CALLERS = 8
 CHUNK = os.urandom(2**20)
 WHY = {"purpose": "support", "reason": "bench", "view": "plain"}
@@ -68,6 +71,7 @@ class Bench:
     numbers: Numbers
     _keys: "itertools.count[int]" = field(default_factory=itertools.count)
     _cards: "itertools.count[int]" = field(default_factory=itertools.count)
+    _old: list[str] = field(default_factory=list)
 
     def cards(self, count: int) -> list[str]:
         """So many card numbers that were never seen before."""
@@ -100,6 +104,9 @@ class Bench:
                         await self._tokenize(vault, f"function, deterministic lookup, {told}", orders)
                 await self._reveal(vault, f"function, reveal, {told}", tokens, size)
                 await self._open(vault, f"function, load and open, {told}", tokens, size)
+                if self._old:
+                    old = random.sample(self._old, min(len(self._old), count * size))
+                    await self._reveal(vault, f"function, reveal of any record, {told}", old, size)
         finally:
             await db.close()
 
@@ -139,6 +146,7 @@ class Bench:
             for each in upcoming:
                 await one(each)
 
+        gc.collect()  # else what was prepared is collected while this is timed
         started_s, spent_s = time.perf_counter(), time.process_time()
         await asyncio.gather(*(caller() for _ in range(CALLERS)))
         count = len(given) * size
@@ -227,17 +235,39 @@ class Bench:
         self.sizes = sizes
         for _ in range(sizes.rounds):
             self._round()
-        few = {name: self.numbers.median(name) for name in MANY}
-        before = self.system.disk_bytes()
-        self.system.fill(self.sizes.stored)
-        after = self.system.disk_bytes()
-        self.numbers.note("bytes a record", (after[0] - before[0]) / (after[1] - before[1]))
-        kept = self.numbers.found
-        for name in MANY:
-            kept[f"{name}, before"] = [few[name]]
-            kept.pop(name)
+        few = {name: self.numbers.found.pop(name) for name in MANY}
+        self._fill(self.sizes.stored)
         for _ in range(self.sizes.rounds):
             self.of_functions()
+        for name, values in few.items():
+            self.numbers.found[f"{name}, before"] = values
+
+    def run_stored(self, counts: Sequence[int]) -> None:
+        """The first part alone, with few records stored and then with each of these counts."""
+        sizes, self.sizes = self.sizes, WARM_UP
+        self.of_functions()
+        self.sizes = sizes
+        stored = 0
+        for count in (0, *counts):
+            self._fill(count - stored)
+            stored = count
+            self.numbers.found, kept = {}, self.numbers.found
+            for _ in range(sizes.rounds):
+                self.of_functions()
+            found, self.numbers.found = self.numbers.found, kept
+            self.numbers.found |= {f"{name}, {count:,} stored": values for name, values in found.items()}
+
+    def _fill(self, count: int) -> None:
+        """Store so many records more; some of them are revealed from now on, too."""
+        if count <= 0:
+            return
+        before, started_s = self.system.disk_bytes(), time.perf_counter()
+        batches = (self.cards(min(FILL_BATCH, count - at)) for at in range(0, count, FILL_BATCH))
+        tokens = self.system.fill(batches)
+        self._old = random.sample(tokens, min(len(tokens), 5_000))
+        after = self.system.disk_bytes()
+        self.numbers.note("bytes a record", (after[0] - before[0]) / (after[1] - before[1]))
+        self.numbers.note("filled with, records a second", count / (time.perf_counter() - started_s))
 
     def _round(self) -> None:
         self.of_functions()
@@ -299,11 +329,35 @@ def told(numbers: Numbers, sizes: Sizes) -> list[dict[str, Any]]:
     return found
 
 
+def told_stored(numbers: Numbers, sizes: Sizes, counts: Sequence[int]) -> list[dict[str, Any]]:
+    """One JSON object for each count of stored records and each thing that was done."""
+    settings = {"batch": BATCH, "callers": CALLERS, "rounds": sizes.rounds, **numbers.medians("bytes", "filled")}
+    return [
+        numbers.told(
+            f"{name}, {count:,} stored",
+            unit="1/s",
+            ours=f"{name}, {count:,} stored",
+            references={"few stored": f"{name}, 0 stored"},
+            settings=settings,
+        )
+        for count in counts
+        for name in (*MANY, "function, reveal of any record, batches")
+    ]
+
+
 def main() -> None:
     """Measure, and tell each answer as a line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one small round: under a minute")
-    sizes = QUICK if parser.parse_args().quick else FULL
+    parser.add_argument(
+        "--stored",
+        type=int,
+        nargs="+",
+        metavar="COUNT",
+        help="only the pace with so many records stored, in rising order",
+    )
+    given = parser.parse_args()
+    sizes = QUICK if given.quick else FULL
     numbers = Numbers()
     signals.listen()
     try:
@@ -311,12 +365,13 @@ def main() -> None:
             tempfile.TemporaryDirectory(prefix="muniment-bench-") as folder,
             running(Path(folder)) as (system, bare, api_pid),
         ):
-            Bench(system, bare, api_pid, sizes, numbers).run()
+            bench = Bench(system, bare, api_pid, sizes, numbers)
+            bench.run_stored(given.stored) if given.stored else bench.run()
     except (NotInstalled, ProcessDied, TimeoutError) as error:
         sys.exit(f"bench: {error}")
     except signals.Interrupted:
         sys.exit(130)
-    for each in told(numbers, sizes):
+    for each in told_stored(numbers, sizes, given.stored) if given.stored else told(numbers, sizes):
         print(json.dumps(each, ensure_ascii=False))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import LiteralString
 from uuid import UUID
 
 from service import journal
@@ -16,6 +17,14 @@ from service.journal import Fact
 from service.telemetry import logger
 from service.vault.keys import Vault
 from service.vault.reveal_problems import AnotherCallerNeeded, RevealSuspended, SuspensionNotFound
+
+STOPPED: LiteralString = """SELECT k.id AS key_id, s.id AS suspension FROM credentials k
+    JOIN vault.suspensions s ON s.caller_id = k.caller_id WHERE s.lifted_at IS NULL"""
+"""The API keys that reveal nothing now, each with the suspension of its caller."""
+
+DURABLE: LiteralString = """CASE WHEN current_setting('synchronous_commit') = 'off'
+    THEN set_config('synchronous_commit', 'on', true) END"""
+"""Makes the DB transaction wait for the disk: a commit that Postgres could lose would let values out without entry."""
 
 
 class Limit(StrEnum):
@@ -69,13 +78,8 @@ async def spend(connection: ReadConnection, key_id: str, spendings: Sequence[Spe
         Overspent: a limit would be passed.
     """
     limited = sorted((each for each in spendings if each.limited), key=lambda each: each.policy_id)
-    # A commit that Postgres could lose would let values out without their entry.
     cursor = await connection.execute(
-        """SELECT (SELECT s.id FROM api_keys k JOIN vault.suspensions s ON s.caller_id = k.caller_id
-                WHERE k.id = %s AND s.lifted_at IS NULL),
-            CASE WHEN current_setting('synchronous_commit') = 'off' THEN set_config('synchronous_commit', 'on', true)
-            END""",
-        (key_id,),
+        f"SELECT (SELECT suspension FROM ({STOPPED}) AS stopped WHERE key_id = %s), {DURABLE}", (key_id,)
     )
     row = await cursor.fetchone()
     if row is not None and row[0] is not None:

@@ -8,8 +8,11 @@ from service.vault.cards import KEPT, LENGTH_MAX, LENGTH_MIN
 from service.vault.ff1 import FF1, Numerals
 from service.vault.unfit import Unfit
 
-_DOUBLED_DIGIT = np.array([0, 2, 4, 6, 8, 1, 3, 5, 7, 9], np.uint8)
 _INVALID_SUM = 5
+_ZERO = np.uint8(ord("0"))
+_WEIGHTS = np.array([1, 2] * LENGTH_MAX, np.uint8)[:LENGTH_MAX][::-1].copy()
+_CARRIES = np.where(_WEIGHTS == 2, np.uint8(256 - 9), np.uint8(0))
+"""What a digit above 4 adds: doubled it has two digits, whose sum is 9 less; sums of bytes are modulo 256."""
 
 
 class CardCipher:
@@ -48,22 +51,30 @@ class CardCipher:
         return self._all(tokens, context, forward=False)
 
     def _all(self, given: Sequence[str], context: bytes, *, forward: bool) -> list[str]:
+        lengths = set(map(len, given))
+        if len(lengths) <= 1:
+            return self._equal(given, context, forward=forward) if given else []
         done = [""] * len(given)
-        lengths = list(map(len, given))
-        for length in sorted(set(lengths)):
-            at = [index for index, each in enumerate(lengths) if each == length]
-            texts = "".join([given[index] for index in at])
-            if not (LENGTH_MIN <= length <= LENGTH_MAX and texts.isascii() and texts.isdigit()):
-                raise _malformed(forward=forward)
-            digits = np.frombuffer(texts.encode("ascii"), np.uint8).reshape(-1, length) - np.uint8(ord("0"))
-            spelled = (self._turn(digits, context, forward=forward) + np.uint8(ord("0"))).tobytes().decode("ascii")
-            for row, index in enumerate(at):
-                done[index] = spelled[row * length : (row + 1) * length]
+        for length in sorted(lengths):
+            at = [index for index, each in enumerate(given) if len(each) == length]
+            texts = self._equal([given[index] for index in at], context, forward=forward)
+            for index, text in zip(at, texts, strict=True):
+                done[index] = text
         return done
+
+    def _equal(self, given: Sequence[str], context: bytes, *, forward: bool) -> list[str]:
+        length, texts = len(given[0]), "".join(given)
+        if not (LENGTH_MIN <= length <= LENGTH_MAX and texts.isascii()):
+            raise _malformed(forward=forward)
+        digits = np.frombuffer(texts.encode("ascii"), np.uint8).reshape(-1, length) - _ZERO
+        if digits.max() > 9:
+            raise _malformed(forward=forward)
+        spelled = (self._turn(digits, context, forward=forward) + _ZERO).tobytes().decode("ascii")
+        return [spelled[at : at + length] for at in range(0, len(spelled), length)]
 
     def _turn(self, digits: Numerals, context: bytes, *, forward: bool) -> Numerals:
         sum_before, sum_after = (0, self._token_sum) if forward else (self._token_sum, 0)
-        if np.any(_luhn_sums(digits) != sum_before):
+        if (_luhn_sums(digits) != sum_before).any():
             raise (
                 Unfit("card-check-digit", "the check digit of a card number is wrong")
                 if forward
@@ -77,15 +88,14 @@ class CardCipher:
         free[:] = (self._ff1.encrypt_numerals if forward else self._ff1.decrypt_numerals)(free, tweaks)
         computed = turned[:, -KEPT - 1]  # counts once in the sum, as every second digit from the end
         computed[:] = 0
-        computed[:] = (np.uint64(10 + sum_after) - _luhn_sums(turned)) % np.uint64(10)
+        computed[:] = (np.uint8(10 + sum_after) - _luhn_sums(turned)) % np.uint8(10)
         return turned
 
 
 def _luhn_sums(digits: Numerals) -> Numerals:
-    backwards = digits[:, ::-1]
-    single, doubled = backwards[:, ::2], _DOUBLED_DIGIT[backwards[:, 1::2]]
-    sums: Numerals = (single.sum(axis=1, dtype=np.uint8) + doubled.sum(axis=1, dtype=np.uint8)) % np.uint8(10)
-    return sums
+    length = digits.shape[1]
+    sums: Numerals = digits @ _WEIGHTS[-length:] + (digits > 4).view(np.uint8) @ _CARRIES[-length:]
+    return np.remainder(sums, 10, out=sums)
 
 
 def _malformed(*, forward: bool) -> Unfit:

@@ -218,6 +218,12 @@ _QUESTIONS: Sequence[tuple[str, str, LiteralString]] = (
     ),
     (
         "openable-after-erasure",
+        "vault.commitments",
+        """SELECT c.id, 'its subject was erased' FROM vault.commitments c
+        JOIN vault.subjects s ON s.id = c.subject_id WHERE s.erased_at IS NOT NULL AND c.sealed IS NOT NULL""",
+    ),
+    (
+        "openable-after-erasure",
         "vault.persons",
         """SELECT p.id, 'its subject was erased' FROM vault.persons p JOIN vault.subjects s ON s.id = p.subject_id
         WHERE s.erased_at IS NOT NULL""",

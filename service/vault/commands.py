@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from service import journal
 from service.access.apikeys import Scope
 from service.access.queries import Caller
-from service.db import new_id
+from service.db import ReadConnection, new_id
 from service.journal import Fact
 from service.vault import opening, queries, subjects
 from service.vault.budgets import count_refusal
@@ -90,9 +90,30 @@ async def change_policy(vault: Vault, caller: Caller, id: UUID, change: PolicyCh
         PolicyUnfit: the rules do not go with the policy.
         PolicyNeedsAnother: they let more be seen, and a key of the caller's may reveal.
     """
-    policy = await queries.policy(vault.db, issuer_id=caller.issuer_id, id=id)
     told = change.canonical()
     changed = {name: told[name] for name in sorted(change.model_fields_set) if name == "ttl_max_s" or told[name]}
+    try:
+        async with vault.transaction() as (session, connection):
+            # Held, so that of two changes at once the second is judged by what the first one left.
+            policy = await queries.policy_held(connection, issuer_id=caller.issuer_id, id=id)
+            _insist_on_fit(policy, change)
+            if not changed:
+                return policy
+            if change.reveal is not None and loosens(policy.rules, change.reveal):
+                await _insist_on_no_revealer(connection, caller)
+            await session.execute(
+                update(PolicyRow).where(PolicyRow.id == policy.id).values(**changed, changed_at=func.now())
+            )
+            body = {"policy": str(id), "caller": str(caller.id), **changed}
+            await journal.append(session, [Fact("vault.policy-changed", caller.issuer_id, body)])
+    except PolicyNeedsAnother as refusal:
+        await count_refusal(vault, caller, refusal.slug, id, "policy-change")
+        raise
+    return await queries.policy(vault.db, issuer_id=caller.issuer_id, id=id)
+
+
+def _insist_on_fit(policy: Policy, change: PolicyChange) -> None:
+    """Raises: PolicyUnfit."""
     try:
         if change.reveal is not None:
             insist_on_rules(change.reveal, policy.kind, policy.data_class)
@@ -100,28 +121,16 @@ async def change_policy(vault: Vault, caller: Caller, id: UUID, change: PolicyCh
             raise Unfit("nothing-stored", "ttl_max_s belongs to policies of kind vault")
     except Unfit as error:
         raise PolicyUnfit(str(error), reason=error.reason) from None
-    if not changed:
-        return policy
-    if change.reveal is not None and loosens(policy.rules, change.reveal) and await _may_reveal(vault, caller):
-        await count_refusal(vault, caller, PolicyNeedsAnother.slug, id, "policy-change")
-        raise PolicyNeedsAnother("have it changed with a key of a caller none of whose keys has the scope vault:reveal")
-    async with vault.db.transaction() as session:
-        await session.execute(
-            update(PolicyRow)
-            .where(PolicyRow.id == id, PolicyRow.issuer_id == caller.issuer_id)
-            .values(**changed, changed_at=func.now())
-        )
-        body = {"policy": str(id), "caller": str(caller.id), **changed}
-        await journal.append(session, [Fact("vault.policy-changed", caller.issuer_id, body)])
-    return await queries.policy(vault.db, issuer_id=caller.issuer_id, id=id)
 
 
-async def _may_reveal(vault: Vault, caller: Caller) -> bool:
-    rows = await vault.db.fetch(
-        "SELECT 1 FROM api_keys WHERE caller_id = %s AND revoked_at IS NULL AND %s = ANY(scopes) LIMIT 1",
+async def _insist_on_no_revealer(connection: ReadConnection, caller: Caller) -> None:
+    """Raises: PolicyNeedsAnother: a key of the caller's may reveal."""
+    cursor = await connection.execute(
+        "SELECT 1 FROM credentials WHERE caller_id = %s AND revoked_at IS NULL AND %s = ANY(scopes) LIMIT 1",
         (caller.id, Scope.VAULT_REVEAL.value),
     )
-    return bool(rows)
+    if await cursor.fetchone():
+        raise PolicyNeedsAnother("have it changed with a key of a caller none of whose keys has the scope vault:reveal")
 
 
 async def looked_up(vault: Vault, caller: Caller, tokens: Sequence[str]) -> list[Record | None]:
@@ -140,6 +149,9 @@ async def looked_up(vault: Vault, caller: Caller, tokens: Sequence[str]) -> list
 async def revoke(vault: Vault, caller: Caller, tokens: Sequence[str]) -> list[Record | None]:
     """End vault tokens for good; what was revoked or erased before stays as it is.
 
+    Their values go at once, since nothing opens them again. The index stays, so that no vault token is drawn anew, and
+    what metadata shows.
+
     Raises:
         VaultKeysUnavailable: the provider does not unwrap now.
     """
@@ -150,7 +162,8 @@ async def revoke(vault: Vault, caller: Caller, tokens: Sequence[str]) -> list[Re
             """WITH held AS (
                 SELECT index FROM vault.records WHERE index = ANY(%b) AND issuer_id = %s
                 AND revoked_at IS NULL AND erased_at IS NULL ORDER BY index FOR UPDATE
-            ) UPDATE vault.records r SET revoked_at = now() FROM held WHERE r.index = held.index RETURNING r.id""",
+            ) UPDATE vault.records r SET revoked_at = now(), sealed = NULL, data_version = NULL, sealed_token = NULL,
+                fingerprint = NULL FROM held WHERE r.index = held.index RETURNING r.id""",
             (indexes, caller.issuer_id),
         )
         if ids := sorted(str(row[0]) for row in await cursor.fetchall()):

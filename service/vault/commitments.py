@@ -1,5 +1,7 @@
 """Commitments: attributes of an asset under one Merkle root, kept sealed, and disclosed one by one."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -11,13 +13,14 @@ from service.db import new_id
 from service.vault import indexes
 from service.vault.disclosure import Attribute, root_of, salted
 from service.vault.document_orders import CommitmentOrder
-from service.vault.document_problems import AttributeNotFound, CommitmentNotFound
+from service.vault.document_problems import AttributeNotFound, CommitmentNotFound, VaultDocumentNotFound
 from service.vault.document_seals import Place, opened_object, record_key, sealed_object
 from service.vault.document_tables import CommitmentRow
 from service.vault.documents import require_policy
 from service.vault.envelope import Tampered
 from service.vault.keyring import Purpose
 from service.vault.keys import Vault, damaged
+from service.vault.subjects import insist_on_unerased, named
 from service.web import idempotency
 
 ROUTE = "POST /v1/vault/commitments"
@@ -31,15 +34,17 @@ class Commitment:
     id: UUID
     issuer_id: UUID
     policy_id: UUID
+    subject_id: UUID | None
     asset_token_id: UUID | None
     root: bytes
     created_at: datetime
-    sealed: bytes = field(repr=False)
+    erased_at: datetime | None
+    sealed: bytes | None = field(repr=False)
 
     @property
     def place(self) -> Place:
         """Where it is sealed."""
-        return Place(self.issuer_id, self.policy_id, None, self.id)
+        return Place(self.issuer_id, self.policy_id, self.subject_id, self.id)
 
 
 async def commit(vault: Vault, caller: Caller, key: str, order: CommitmentOrder) -> Commitment:
@@ -48,22 +53,31 @@ async def commit(vault: Vault, caller: Caller, key: str, order: CommitmentOrder)
     Raises:
         PolicyNotFound, PolicyNotForDocuments: as their names say.
         IdempotencyKeyReused: the key belongs to another request.
+        RequestErased: the person whom the request of this key named was erased since.
+        RecordDamaged: the subject's key was altered.
         VaultKeysUnavailable: the provider does not answer.
     """
     policy = await require_policy(vault, caller.issuer_id, order.policy)
     index_key = (await vault.newest(caller.issuer_id, Purpose.INDEX)).secret
     print_ = indexes.request_print(index_key, idempotency.fingerprint(ROUTE, None, order.asked()))
     attributes = salted(order.attributes)
-    place = Place(caller.issuer_id, policy.id, None, new_id())
     told = [{"name": each.name, "salt": each.salt.hex(), "value": each.value} for each in attributes]
-    sealed = await sealed_object(vault, place, await record_key(vault, place), {"attributes": told})
-    async with vault.db.transaction() as session:
-        if await idempotency.claim(session, caller.id, key, print_, f"{_PATH}{place.id}"):
+    id_ = new_id()
+    async with vault.transaction() as (session, connection):
+        await insist_on_unerased(connection, caller.id, key)
+        if await idempotency.claim(session, caller.id, key, print_, f"{_PATH}{id_}"):
+            subject = None
+            if order.subject is not None:
+                subject = await named(connection, vault, caller, key, order.subject, index_key)
+            place = Place(caller.issuer_id, policy.id, None if subject is None else subject.id, id_)
+            inner_key = await record_key(vault, place) if subject is None else subject.key
+            sealed = await sealed_object(vault, place, inner_key, {"attributes": told})
             await session.execute(
                 insert(CommitmentRow).values(
                     id=place.id,
                     issuer_id=caller.issuer_id,
                     policy_id=policy.id,
+                    subject_id=place.subject_id,
                     asset_token_id=order.asset_token_id,
                     root=root_of(attributes),
                     data_version=sealed.data_version,
@@ -82,8 +96,8 @@ async def commitment(vault: Vault, *, issuer_id: UUID, id: UUID) -> Commitment:
         CommitmentNotFound: there is none.
     """
     rows = await vault.db.fetch(
-        """SELECT id, issuer_id, policy_id, asset_token_id, root, created_at, sealed FROM vault.commitments
-        WHERE id = %s AND issuer_id = %s""",
+        """SELECT id, issuer_id, policy_id, subject_id, asset_token_id, root, created_at, erased_at, sealed
+        FROM vault.commitments WHERE id = %s AND issuer_id = %s""",
         (id, issuer_id),
     )
     if not rows:
@@ -95,14 +109,31 @@ async def attributes(vault: Vault, found: Commitment) -> list[Attribute]:
     """All attributes of a commitment, in its order.
 
     Raises:
+        CommitmentNotFound: their subject was erased.
         VaultKeysUnavailable: they cannot be opened now.
         RecordDamaged: they do not open, or are not what the root is over.
     """
-    told = await opened_object(vault, found.place, found.sealed)
+    with unerased():
+        if found.sealed is None:
+            raise VaultDocumentNotFound("its subject was erased")
+        told = await opened_object(vault, found.place, found.sealed)
     opened = [Attribute(each["name"], each["value"], bytes.fromhex(each["salt"])) for each in told["attributes"]]
     if root_of(opened) != found.root:
         raise damaged(Tampered("the root of a commitment is not over its attributes"))
     return opened
+
+
+@contextmanager
+def unerased() -> Iterator[None]:
+    """That a subject was erased, inside the block, as a problem of its commitment.
+
+    Raises:
+        CommitmentNotFound: it was.
+    """
+    try:
+        yield
+    except VaultDocumentNotFound:
+        raise CommitmentNotFound("its subject was erased, and with that one its attributes and salts") from None
 
 
 def require_names(held: list[Attribute], names: list[str]) -> None:

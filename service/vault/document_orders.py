@@ -102,6 +102,9 @@ class CommitmentOrder(Order):
     )
 
     policy: UUID = Field(description="Of kind vault and class document.")
+    subject: Reference | None = Field(
+        default=None, repr=False, description="The person whose erasure erases them and their salts, too."
+    )
     asset_token_id: UUID | None = Field(default=None, description="The token of the asset that they are about.")
     attributes: dict[AttributeName, AttributeValue] = Field(min_length=1, max_length=ATTRIBUTES_MAX, repr=False)
 

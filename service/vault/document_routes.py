@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from urllib.parse import quote
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.requests import ClientDisconnect
 
@@ -20,17 +20,28 @@ from service.access.http import REFUSED, Revealing, Searching, Tokenizing
 from service.errors import Problem
 from service.vault import document_problems as problems
 from service.vault import documents
+from service.vault.asset_labels import insist_on_tokens
+from service.vault.commands import subject_index_of
 from service.vault.document_chunks import DOCUMENT_BYTES_MAX
+from service.vault.document_lists import Wanted, documents_page
 from service.vault.document_orders import DocumentOrder, RevealDocumentOrder
 from service.vault.document_reveals import REVEAL, granted
-from service.vault.document_views import DocumentView
+from service.vault.document_views import DocumentView, ListedDocumentView
 from service.vault.documents import Claimed, Document
-from service.vault.problems import PolicyNotFound, RecordDamaged, RequestErased, VaultKeysUnavailable
-from service.vault.routes import VaultDep
+from service.vault.orders import Reference
+from service.vault.problems import (
+    AssetTokenNotFound,
+    PolicyNotFound,
+    RecordDamaged,
+    RequestErased,
+    VaultKeysUnavailable,
+)
+from service.vault.routes import TokensAmongDep, VaultDep
 from service.web.bodies import StrictJsonRoute
 from service.web.catalogue import documented
 from service.web.http import IdempotencyKey
 from service.web.idempotency import IdempotencyKeyReused
+from service.web.paging import BadCursor, CursorParameter, Limit, Page, decode_cursor, encode_cursor, page
 from service.web.problems import BodyTooLarge, InvalidRequest
 
 router = APIRouter(prefix="/vault/documents", tags=["vault"], route_class=StrictJsonRoute)
@@ -61,20 +72,51 @@ _ONE: tuple[type[Problem], ...] = (
         IdempotencyKeyReused,
         BodyTooLarge,
         PolicyNotFound,
+        AssetTokenNotFound,
         RequestErased,
+        RecordDamaged,
         VaultKeysUnavailable,
         problems.PolicyNotForDocuments,
         problems.DocumentTooLarge,
     ),
 )
 async def register_document(
-    order: DocumentOrder, caller: Tokenizing, key: IdempotencyKey, vault: VaultDep, response: Response
+    order: DocumentOrder,
+    caller: Tokenizing,
+    key: IdempotencyKey,
+    vault: VaultDep,
+    tokens_among: TokensAmongDep,
+    response: Response,
 ) -> DocumentView:
     """Register a document of up to 1 GiB; its content is sent next, in one request or in several."""
+    await insist_on_tokens(tokens_among, caller.issuer_id, [order.asset_token_id])
     found = await documents.register(vault, caller, key, order)
     response.headers["Location"] = f"/v1/vault/documents/{found.id}"
     response.headers.update(_progress(found))
     return DocumentView.of(found)
+
+
+@router.get("", responses=documented(*REFUSED, BadCursor, VaultKeysUnavailable))
+async def list_vault_documents(
+    caller: Searching,
+    vault: VaultDep,
+    policy: Annotated[UUID | None, Query(description="Only documents of this policy.")] = None,
+    subject: Annotated[Reference | None, Query(description="The issuer's own name for a person.")] = None,
+    asset_token_id: Annotated[UUID | None, Query(description="Only what belongs to this token of an asset.")] = None,
+    whole: Annotated[bool | None, Query(description="Only what came as a whole, or only what did not.")] = None,
+    cursor: CursorParameter = None,
+    limit: Limit = 50,
+) -> Page[ListedDocumentView]:
+    """The issuer's documents, oldest first, without names and contents; what is erased or expired is in no list."""
+    after = decode_cursor(cursor, "vault-documents", UUID)[0] if cursor else None
+    index = None
+    if subject is not None:
+        index = await subject_index_of(vault, caller.issuer_id, subject) or b""
+    wanted = Wanted(policy, index, asset_token_id, whole)
+    rows = await documents_page(vault.db, issuer_id=caller.issuer_id, wanted=wanted, after=after, count_max=limit + 1)
+    views = [ListedDocumentView.listed(row) for row in rows]
+    data, next_cursor = page(views, limit=limit, cursor_of=lambda last: encode_cursor("vault-documents", last.id))
+    return Page(data=data, next_cursor=next_cursor)
 
 
 @router.get("/{document_id}", responses=documented(*_ONE))

@@ -22,6 +22,12 @@ class DocumentRow(Base):
         Index("documents_issuer_id_id_idx", "issuer_id", "id"),
         Index("documents_expires_at_idx", "expires_at", postgresql_where=text("expires_at IS NOT NULL")),
         Index("documents_subject_id_id_idx", "subject_id", "id", postgresql_where=text("subject_id IS NOT NULL")),
+        Index("documents_policy_id_id_idx", "policy_id", "id"),
+        Index(
+            "documents_asset_token_id_id_idx",
+            *("asset_token_id", "id"),
+            postgresql_where=text("asset_token_id IS NOT NULL"),
+        ),
         {"schema": SCHEMA},
     )
 
@@ -51,16 +57,22 @@ class DocumentChunkRow(Base):
 
 
 class CommitmentRow(Base):
-    """Attributes under one Merkle root. `sealed` holds their names, values and salts."""
+    """Attributes under one Merkle root. `sealed` holds their names, values and salts, until their subject is erased."""
 
     __tablename__ = "commitments"
-    __table_args__ = (Index("commitments_issuer_id_id_idx", "issuer_id", "id"), {"schema": SCHEMA})
+    __table_args__ = (
+        Index("commitments_issuer_id_id_idx", "issuer_id", "id"),
+        Index("commitments_subject_id_idx", "subject_id", postgresql_where=text("subject_id IS NOT NULL")),
+        {"schema": SCHEMA},
+    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     issuer_id: Mapped[UUID]
     policy_id: Mapped[UUID] = mapped_column(ForeignKey(PolicyRow.id))
     asset_token_id: Mapped[UUID | None]
     root: Mapped[bytes]
-    data_version: Mapped[int] = mapped_column(BigInteger)
-    sealed: Mapped[bytes]
+    data_version: Mapped[int | None] = mapped_column(BigInteger)
+    sealed: Mapped[bytes | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    subject_id: Mapped[UUID | None] = mapped_column(ForeignKey(SubjectRow.id))
+    erased_at: Mapped[datetime | None]

@@ -35,7 +35,7 @@ from service.vault.envelope import Tampered
 from service.vault.keyring import Purpose
 from service.vault.keys import Vault, damaged
 from service.vault.policies import Kind, Policy
-from service.vault.subjects import held, insist_on_unerased, locked
+from service.vault.subjects import held, insist_on_unerased, named
 from service.vault.values import DataClass
 from service.web import idempotency
 
@@ -119,6 +119,7 @@ async def register(vault: Vault, caller: Caller, key: str, order: DocumentOrder)
         PolicyNotForDocuments: it is not of kind vault and class document.
         IdempotencyKeyReused: the key belongs to another request.
         RequestErased: the person whom the request of this key named was erased since.
+        RecordDamaged: the subject's key was altered.
         VaultKeysUnavailable: the provider does not answer.
     """
     if order.size_bytes > DOCUMENT_BYTES_MAX:
@@ -133,12 +134,7 @@ async def register(vault: Vault, caller: Caller, key: str, order: DocumentOrder)
         if await idempotency.claim(session, caller.id, key, print_, f"{_PATH}{id_}"):
             subject = None
             if order.subject is not None:
-                found = await locked(connection, vault, caller.issuer_id, [order.subject], index_key)
-                subject = found[order.subject]
-                await connection.execute(
-                    "INSERT INTO vault.answers (caller_id, key, subject_ids, sealed) VALUES (%s, %s, %s, '')",
-                    (caller.id, key, [subject.id]),
-                )
+                subject = await named(connection, vault, caller, key, order.subject, index_key)
             place = Place(caller.issuer_id, policy.id, None if subject is None else subject.id, id_)
             inner_key = await record_key(vault, place) if subject is None else subject.key
             told = _sealed_part(os.urandom(32), order.name, order.media_type, order.sha256)

@@ -218,7 +218,8 @@ class FF1:
         words = numerals.astype(np.uint64)
         first: _Words = words[:, : shape.left] @ weights[-shape.left :]
         second: _Words = words[:, shape.left :] @ weights
-        moduli = (np.uint64(shape.moduli[0]), np.uint64(shape.moduli[1]))
+        # Arrays, as a scalar would be made one in each round.
+        moduli = [np.array(each, np.uint64) for each in shape.moduli]
         number = _column_rounds(self._cipher.encryptor(), shape, tweaks, count)
         if forward:
             for turn in range(_ROUNDS):
@@ -232,19 +233,23 @@ class FF1:
                 second -= number(first, turn, modulus)
                 first, second = np.remainder(second, modulus, out=second), first
         done = np.empty((count, length), np.uint8)
-        self._spell(first, done[:, : shape.left])
-        self._spell(second, done[:, shape.left :])
+        if shape.moduli[0] * shape.moduli[1] <= 2**64:
+            self._spell(first * moduli[1] + second, done)
+        else:
+            self._spell(first, done[:, : shape.left])
+            self._spell(second, done[:, shape.left :])
         return done
 
     def _spell(self, words: _Words, numerals: Numerals) -> None:
         """Write each word's numerals, from the right, as many at a time as the table knows."""
-        rows = np.uint64(len(self._chunk_numerals))
+        table, chunk = self._chunk_numerals, self._chunk
+        rows = np.array(len(table), np.uint64)
         at = numerals.shape[1]
-        while at > self._chunk:
+        while at > chunk:
             rest = words // rows
-            numerals[:, at - self._chunk : at] = self._chunk_numerals.take((words - rest * rows).view(np.int64), axis=0)
-            words, at = rest, at - self._chunk
-        numerals[:, :at] = self._chunk_numerals.take(words.view(np.int64), axis=0)[:, self._chunk - at :]
+            numerals[:, at - chunk : at] = table.take((words - rest * rows).view(np.int64), axis=0)
+            words, at = rest, at - chunk
+        numerals[:, :at] = table.take(words.view(np.int64), axis=0)[:, chunk - at :]
 
     def _integers(self, numerals: Numerals, tweaks: Tweaks, shape: _Shape, *, forward: bool) -> Numerals:
         context = self._cipher.encryptor()
@@ -276,7 +281,7 @@ class FF1:
 
 def _column_rounds(
     context: CipherContext, shape: _Shape, tweaks: Tweaks, count: int
-) -> Callable[[_Words, int, np.uint64], _Words]:
+) -> Callable[[_Words, int, _Words], _Words]:
     """Step 6 for all rows: NUM(S) of a half in a round, modulo a half's size.
 
     A half of at most 7 bytes lies with the round number in the last word of Q, so all before it is chained only once.
@@ -292,19 +297,20 @@ def _column_rounds(
         block = np.ascontiguousarray(chain ^ lead_words[:, at : at + 2])
         chain = np.frombuffer(context.update(block.tobytes()), np.uint64).reshape(-1, 2)
     chain = chain ^ lead_words[:, -2:]
-    lasts = chain[:, 1] ^ shape.turns
+    lasts = list(chain[:, 1] ^ shape.turns)
     blocks = np.empty((count, 2), np.uint64)
     blocks[:, 0] = chain[:, 0]
     last_word = blocks[:, 1]
     given = blocks.data.cast("B")
     taken = bytearray(16 * count + 15)
     taken_words = np.frombuffer(taken, np.uint64, 2 * count).reshape(count, 2)
+    firsts = taken_words[:, 0]
     bits = min(32, 64 - (shape.moduli[1] - 1).bit_length())
 
-    def number(half: _Words, turn: int, modulus: np.uint64) -> _Words:
+    def number(half: _Words, turn: int, modulus: _Words) -> _Words:
         np.bitwise_xor(half.byteswap(), lasts[turn], out=last_word)
         context.update_into(given, taken)
-        numbers = taken_words[:, 0].byteswap()
+        numbers: _Words = firsts.byteswap()
         np.remainder(numbers, modulus, out=numbers)
         if shape.number_bytes == 12:
             tail = taken_words[:, 1].byteswap() >> np.uint64(32)

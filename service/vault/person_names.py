@@ -62,10 +62,10 @@ async def named(
         held = await _held(vault, caller.issuer_id, accounts)
     except Tampered as error:
         raise await revealing.alarmed(vault, caller, [], error) from None
-    if held:
-        whose = {"persons": sorted({str(each.person_id) for each in held}), "purpose": PURPOSE, "reason": reason}
-        async with telling(vault, caller, whose | what):
-            pass
+    # Also where they are nobody's: that is an answer, too.
+    whose = {"persons": sorted({str(each.person_id) for each in held}), "purpose": PURPOSE, "reason": reason}
+    async with telling(vault, caller, whose | what):
+        pass
     # Each name once, however many accounts its person has: that is what it takes off the budgets.
     tokens = sorted({each.name_token for each in held if each.name_token is not None})
     names: dict[str, str | None] = {}

@@ -39,6 +39,12 @@ class ValueOfAnotherSubject(Problem):
     slug, title, status = "value-of-another-subject", "The value is another subject's", 409
 
 
+class AssetTokenNotFound(Problem):
+    """What a record or a document is said to belong to is no token of the issuer's."""
+
+    slug, title, status = "asset-token-not-found", "No such token of an asset", 404
+
+
 class SpaceExhausted(Problem):
     """No free vault token was found for this value: its format's space is nearly used up."""
 

@@ -104,8 +104,23 @@ async def policy(db: Database, *, issuer_id: UUID, id: UUID) -> Policy:
     """
     found = await policies(db, issuer_id=issuer_id, ids=[id])
     if not found:
-        raise PolicyNotFound(f"no policy {id}: make it with POST /v1/vault/policies, or list them with GET there")
+        raise _no_policy(id)
     return found[id]
+
+
+async def policy_held(connection: ReadConnection, *, issuer_id: UUID, id: UUID) -> Policy:
+    """One policy, which nobody else changes before the DB transaction ends.
+
+    Raises:
+        PolicyNotFound: none, or another issuer's.
+    """
+    cursor = await connection.execute(
+        f"SELECT {_POLICY} FROM vault.policies WHERE id = %s AND issuer_id = %s FOR NO KEY UPDATE", (id, issuer_id)
+    )
+    row = await cursor.fetchone()
+    if row is None:
+        raise _no_policy(id)
+    return _policy(row)
 
 
 async def policies(db: Database, *, issuer_id: UUID, ids: Sequence[UUID]) -> dict[UUID, Policy]:
@@ -124,6 +139,10 @@ async def policies_page(db: Database, *, issuer_id: UUID, before: UUID | None, c
         (issuer_id, before, before, count_max),
     )
     return [_policy(row) for row in rows]
+
+
+def _no_policy(id: UUID) -> PolicyNotFound:
+    return PolicyNotFound(f"no policy {id}: make it with POST /v1/vault/policies, or list them with GET there")
 
 
 async def crowded_count(connection: ReadConnection) -> int:
@@ -149,6 +168,22 @@ async def stored_records(db: Database, *, issuer_id: UUID, indexes: Sequence[byt
         (list(indexes), issuer_id),
     )
     return {row[1]: StoredRecord(_record(row[:-3]), *row[-3:]) for row in rows}
+
+
+async def live_records(
+    db: Database, policy: Policy, *, after: UUID | None, count_max: int
+) -> list[tuple[StoredRecord, bytes | None]]:
+    """The active records of a policy with what opens them, and with their sealed vault tokens, oldest first."""
+    # Told apart, since a plan for both would read each page from the policy's first record on.
+    later: LiteralString = "" if after is None else "AND r.id > %(after)s"
+    rows = await db.fetch(
+        f"""SELECT {_RECORD}, r.sealed, s.wrapped, s.wrapping_version, r.sealed_token
+        FROM vault.records r LEFT JOIN vault.subjects s ON s.id = r.subject_id
+        WHERE r.policy_id = %(policy)s AND r.issuer_id = %(issuer)s {later} AND {_IN_STATE[State.ACTIVE]}
+        ORDER BY r.id LIMIT %(most)s""",
+        {"policy": policy.id, "issuer": policy.issuer_id, "after": after, "most": count_max},
+    )
+    return [(StoredRecord(_record(row[:-4]), *row[-4:-1]), row[-1]) for row in rows]
 
 
 async def records_of_value(db: Database, policy: Policy, fingerprint: bytes, *, count_max: int) -> list[Record]:

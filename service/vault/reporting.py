@@ -26,7 +26,8 @@ _CROWDED_MOST: LiteralString = """SELECT policy_id, max(count) FROM (
 _REVEALS: LiteralString = """SELECT of.policy_id::uuid, e.body::jsonb ->> 'purpose', count(*),
         sum(jsonb_array_length(of.indexes))
     FROM journal_entries e, jsonb_each(e.body::jsonb -> 'values') AS of (policy_id, indexes)
-    WHERE e.kind IN ('vault.revealed', 'vault.document-revealed', 'vault.attributes-disclosed', 'vault.payment-sent')
+    WHERE e.kind IN ('vault.revealed', 'vault.exported', 'vault.document-revealed', 'vault.attributes-disclosed',
+        'vault.payment-sent')
     AND e.recorded_at > now() - make_interval(days => %s) GROUP BY 1, 2 ORDER BY 1, 2"""
 
 _SUSPENSIONS: LiteralString = """SELECT issuer_id, count(*) FILTER (WHERE lifted_at IS NULL), count(*)

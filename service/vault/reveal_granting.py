@@ -1,9 +1,9 @@
 """Letting values be seen: rules, budgets, approvals and the journal's entry, all committed before any is opened."""
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, LiteralString, Self
 from uuid import UUID
 
 import psycopg
@@ -16,12 +16,16 @@ from service.db import UNAVAILABLE, ReadConnection
 from service.journal import Fact
 from service.telemetry import logger
 from service.vault import approvals
-from service.vault.budgets import Overspent, Spending, count_refusal, spend, suspend
+from service.vault.budgets import DURABLE, STOPPED, Overspent, Spending, count_refusal, spend, suspend, suspended
 from service.vault.keys import Vault
 from service.vault.masks import View
 from service.vault.policies import Policy
 from service.vault.reveal_problems import ApprovalMissing, RevealRefused, RevealSuspended, RevealUnrecorded
 from service.vault.reveal_rules import Asked, judge
+
+LIVE: LiteralString = """revoked_at IS NULL AND erased_at IS NULL
+    AND (expires_at IS NULL OR expires_at > clock_timestamp())"""
+"""Whether a record may be opened, at the moment when its row is locked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,15 @@ class Wish:
         for each in sorted(self.wanted, key=lambda each: each.policy.id):
             found.setdefault(each.policy.id, []).append(each)
         return found
+
+    @property
+    def of_records(self) -> list[bytes]:
+        """The indexes of the records that are wanted."""
+        return [each.index for each in self.wanted if each.is_record]
+
+    def left(self, live: Collection[bytes]) -> Self:
+        """It without the records that are not among these."""
+        return replace(self, wanted=[each for each in self.wanted if not each.is_record or each.index in live])
 
 
 def judged(caller: Caller, wish: Wish) -> int:
@@ -113,16 +126,47 @@ async def granting(vault: Vault, caller: Caller, wish: Wish) -> AsyncIterator[Gr
         ApprovalMissing: others must agree first.
         RevealUnrecorded: Postgres refused the entry.
     """
-    try:
+    async with _refusals_counted(vault, caller, wish):
         needed = judged(caller, wish)
         with recorded():
             async with vault.transaction() as (session, connection):
                 live = await _live(connection, wish)
                 yield Granting(session, connection, live)
-                left = replace(wish, wanted=[each for each in wish.wanted if not each.is_record or each.index in live])
+                left = wish.left(live)
                 await spend(connection, caller.key_id, _spendings(left))
                 await _approved(connection, caller, wish, needed)
                 await journal.append(session, [Fact(wish.kind, caller.issuer_id, _entry(caller, left))])
+
+
+async def granted(vault: Vault, caller: Caller, wish: Wish) -> frozenset[bytes]:
+    """Grant a wish with nothing else in its DB transaction; the indexes of those records that may be opened.
+
+    Where no budget and no approval takes part it is one statement. Where no record is left there is no entry.
+
+    Raises:
+        RevealRefused, RevealSuspended, ApprovalMissing, RevealUnrecorded: as of `granting`.
+    """
+    async with _refusals_counted(vault, caller, wish):
+        needed = judged(caller, wish)
+        if needed == 0 and wish.approval is None and not any(each.limited for each in _spendings(wish)):
+            return await _entered(vault, caller, wish)
+    try:
+        async with granting(vault, caller, wish) as grant:
+            if wish.of_records and not grant.live:
+                raise _NothingLeft
+    except _NothingLeft:
+        return frozenset()
+    return grant.live
+
+
+class _NothingLeft(Exception):
+    """All records of a wish ended since they were found."""
+
+
+@asynccontextmanager
+async def _refusals_counted(vault: Vault, caller: Caller, wish: Wish) -> AsyncIterator[None]:
+    try:
+        yield
     except Overspent as over:
         raise await suspend(vault, caller, over) from None
     except (RevealRefused, RevealSuspended, ApprovalMissing) as refusal:
@@ -132,15 +176,51 @@ async def granting(vault: Vault, caller: Caller, wish: Wish) -> AsyncIterator[Gr
         raise
 
 
+async def _entered(vault: Vault, caller: Caller, wish: Wish) -> frozenset[bytes]:
+    """Write down a wish that costs no budget, again without those records that ended since, until all of it is live."""
+    while wish.wanted:
+        indexes = [*dict.fromkeys(wish.of_records)]
+        body = journal.written(Fact(wish.kind, caller.issuer_id, _entry(caller, wish)))
+        given = {"key": caller.key_id, "issuer": caller.issuer_id, "kind": wish.kind, "body": body, "indexes": indexes}
+        with recorded():
+            ((suspension, entered, live, _),) = await vault.db.fetch(_ENTER, given)
+        if suspension is not None:
+            raise suspended(suspension)
+        if entered:
+            return frozenset(indexes)
+        assert len(live or ()) < len(indexes), "the migration makes the one row of journal_end"
+        wish = wish.left(live or ())
+    return frozenset()
+
+
+_ENTER: LiteralString = f"""WITH live AS (
+    SELECT index FROM vault.records WHERE index = ANY(%(indexes)b::bytea[]) AND {LIVE} ORDER BY index FOR SHARE
+), found AS (
+    SELECT (SELECT suspension FROM ({STOPPED}) AS stopped WHERE key_id = %(key)s) AS suspension,
+        (SELECT array_agg(index) FROM live) AS live
+), allowed AS (
+    SELECT FROM found WHERE suspension IS NULL AND coalesce(cardinality(live), 0) = cardinality(%(indexes)b::bytea[])
+), ended AS (
+    {journal.END}
+), entered AS (
+    INSERT INTO journal_entries (position, issuer_id, kind, body)
+    SELECT position, %(issuer)s, %(kind)s, %(body)s FROM ended RETURNING position
+)
+SELECT suspension, position IS NOT NULL, CASE WHEN position IS NULL THEN live END, {DURABLE}
+FROM found LEFT JOIN entered ON true"""
+"""The journal's end is locked after the records, and no longer than until this is committed.
+
+Where the connection is cut before it answers it is said again, and what is seen once may be entered twice.
+"""
+
+
 async def _live(connection: ReadConnection, wish: Wish) -> frozenset[bytes]:
     """The wanted records that are active now; who revokes or erases one of them waits for the end of this."""
-    indexes = [each.index for each in wish.wanted if each.is_record]
+    indexes = wish.of_records
     if not indexes:
         return frozenset()
     cursor = await connection.execute(
-        """SELECT index FROM vault.records WHERE index = ANY(%b) AND revoked_at IS NULL AND erased_at IS NULL
-        AND (expires_at IS NULL OR expires_at > clock_timestamp()) ORDER BY index FOR SHARE""",
-        (indexes,),
+        f"SELECT index FROM vault.records WHERE index = ANY(%b) AND {LIVE} ORDER BY index FOR SHARE", (indexes,)
     )
     return frozenset(row[0] for row in await cursor.fetchall())
 

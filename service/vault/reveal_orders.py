@@ -58,6 +58,20 @@ class RevealOrder(RevealAsk):
     approval: UUID | None = Field(default=None, description="Of this very request, where its policy wants one.")
 
 
+class ExportOrder(Order):
+    """All live vault tokens of a policy, with their values, and why."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {"policy": _POLICY, "purpose": "migration", "reason": "We move to another vault, ticket 4711"}
+        }
+    )
+
+    policy: UUID = Field(description="Of the mapping mode exportable.")
+    purpose: PurposeName = Field(description="One that the policy's reveal rules list; so is the view plain.")
+    reason: Reason
+
+
 class ApprovalOrder(RevealAsk):
     """A reveal that others are to agree to."""
 

@@ -27,6 +27,12 @@ class ApprovalMissing(Problem):
     slug, title, status = "approval-missing", "Others must agree first", 403
 
 
+class NotExportable(Problem):
+    """The policy's mapping mode is not `exportable`: its vault tokens are stored nowhere, so nobody can tell them."""
+
+    slug, title, status = "not-exportable", "The policy cannot be exported", 409
+
+
 class ApprovalNotFound(Problem):
     """The issuer has no such request for approval."""
 

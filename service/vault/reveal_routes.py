@@ -8,10 +8,10 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from service.access.http import REFUSED, Governing, Revealing
 from service.errors import Problem
-from service.vault import approvals, budgets, payments, problems, reveal_problems, revealing
+from service.vault import approvals, budgets, exporting, payments, problems, reveal_problems, revealing
 from service.vault.payment_processors import PaymentProcessor
-from service.vault.reveal_orders import ApprovalOrder, PaymentOrder, RevealOrder
-from service.vault.reveal_views import ApprovalView, PaymentView, RevealedView, ShownView, SuspensionView
+from service.vault.reveal_orders import ApprovalOrder, ExportOrder, PaymentOrder, RevealOrder
+from service.vault.reveal_views import ApprovalView, ExportedView, PaymentView, RevealedView, ShownView, SuspensionView
 from service.vault.routes import VaultDep
 from service.web.bodies import StrictJsonRoute
 from service.web.catalogue import documented
@@ -58,6 +58,40 @@ async def reveal_values(order: RevealOrder, caller: Revealing, vault: VaultDep, 
     found = await revealing.reveal(vault, caller, order)
     response.headers["Cache-Control"] = "no-store"
     return RevealedView(data=[ShownView.of(each) for each in found])
+
+
+@router.post(
+    "/export",
+    responses=documented(
+        *REFUSED,
+        *GRANTED,
+        BadCursor,
+        BodyTooLarge,
+        problems.PolicyNotFound,
+        problems.RecordDamaged,
+        problems.VaultKeysUnavailable,
+        reveal_problems.NotExportable,
+    ),
+)
+async def export_vault_tokens(
+    order: ExportOrder,
+    caller: Revealing,
+    vault: VaultDep,
+    response: Response,
+    cursor: CursorParameter = None,
+    limit: Limit = 500,
+) -> Page[ExportedView]:
+    """All active vault tokens of a policy with their values, oldest first, where its mapping mode is exportable.
+
+    Each page is a reveal of its own: under the policy's rules for the view plain, taken off the budgets, and in the
+    journal before it leaves. An export that was cut goes on with the cursor of the last page that came whole. A policy
+    that wants approvals lets none out.
+    """
+    after = decode_cursor(cursor, "vault-export", UUID)[0] if cursor else None
+    found = await exporting.export(vault, caller, order, after=after, count_max=limit)
+    response.headers["Cache-Control"] = "no-store"
+    next_cursor = None if found.next_after is None else encode_cursor("vault-export", found.next_after)
+    return Page(data=[ExportedView.of(each) for each in found.data], next_cursor=next_cursor)
 
 
 @router.post(

@@ -8,9 +8,11 @@ from pydantic import BaseModel, Field
 
 from service.vault.approvals import Approval
 from service.vault.budgets import Suspension
+from service.vault.exporting import Exported
 from service.vault.masks import View
 from service.vault.payments import Payment, PaymentState
 from service.vault.revealing import Shown
+from service.vault.views import RecordView
 
 
 class ShownView(BaseModel):
@@ -31,6 +33,19 @@ class RevealedView(BaseModel):
     """What a reveal shows, in the order of its tokens."""
 
     data: list[ShownView]
+
+
+class ExportedView(BaseModel):
+    """A vault token, with what it stands for."""
+
+    token: str = Field(examples=["tok_test_4nC6hTTUmIZv6v3oTbWsdX"])
+    value: str = Field(examples=["ada@example.org"])
+    record: RecordView
+
+    @classmethod
+    def of(cls, exported: Exported) -> Self:
+        """It as it is told."""
+        return cls(token=exported.token, value=exported.value, record=RecordView.of(exported.record))
 
 
 class ApprovalView(BaseModel):

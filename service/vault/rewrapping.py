@@ -159,6 +159,10 @@ async def _store(
 async def rewrap_keys(vault: Vault, progress: Progress) -> KeysRewrapped:
     """Every wrapped key under the newest key-encryption key; no data is touched.
 
+    The rows tell which are done: killed anywhere, the next run goes on. Where the provider tells no version of its key
+    (AWS KMS), all that is under that key counts as done: it opens what each of its versions wrapped, and none of them
+    ends before the key does.
+
     Raises:
         ProviderDown, KeyRefused, KeyAltered: a provider does not wrap or unwrap now; what is done stays done.
     """
@@ -172,7 +176,7 @@ async def rewrap_keys(vault: Vault, progress: Progress) -> KeysRewrapped:
     result = KeysRewrapped(probe.kek)
     for done, (id_, issuer_id, purpose, version, policy_id, *wrapped) in enumerate(rows, start=1):
         old = WrappedKey(*wrapped)
-        if probe.kek_version and (old.kek, old.kek_version) == (probe.kek, probe.kek_version):
+        if (old.kek, old.kek_version) == (probe.kek, probe.kek_version):
             result.before += 1
         else:
             new = await vault.keyring.rewrapped(old, KeyContext(issuer_id, purpose, version, policy_id))

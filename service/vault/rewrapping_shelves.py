@@ -160,7 +160,7 @@ def _renewed_subject_keys(rows: Iterable[SealedRow], keys: Keys, version: int) -
 
 RECORDS = _enveloped("vault.records", "index", "s.subject_id", _bound)
 DOCUMENTS = _enveloped("vault.documents", "id", "s.subject_id", _object_bound)
-COMMITMENTS = _enveloped("vault.commitments", "id", "NULL::uuid", _object_bound)
+COMMITMENTS = _enveloped("vault.commitments", "id", "s.subject_id", _object_bound)
 SUBJECTS = Shelf(
     "vault.subjects",
     Purpose.SUBJECT_WRAPPING,

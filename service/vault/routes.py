@@ -9,6 +9,7 @@ from pydantic import AwareDatetime
 
 from service.access.http import REFUSED, Governing, Searching, Tokenizing
 from service.vault import commands, problems, queries, reveal_problems, searching, tokenizing
+from service.vault.asset_labels import TokensAmong, insist_on_tokens
 from service.vault.keys import Vault
 from service.vault.orders import EraseOrder, PointerOrder, Reference, SearchOrder, TokenizeOrder, TokensOrder
 from service.vault.policies import PolicyChange, PolicyOrder
@@ -51,6 +52,14 @@ async def _vault(request: Request) -> Vault:
 
 
 VaultDep = Annotated[Vault, Depends(_vault)]
+
+
+async def _tokens_among(request: Request) -> TokensAmong:
+    tokens_among: TokensAmong = request.app.state.tokens_among
+    return tokens_among
+
+
+TokensAmongDep = Annotated[TokensAmong, Depends(_tokens_among)]
 
 _ASK = (*REFUSED, problems.VaultKeysUnavailable)
 _WRITE = (*_ASK, BodyTooLarge)
@@ -111,6 +120,7 @@ async def change_vault_policy(
         IdempotencyKeyReused,
         problems.RequestErased,
         problems.PolicyNotFound,
+        problems.AssetTokenNotFound,
         problems.NotOfThisPolicy,
         problems.RecordDamaged,
         # Told for one value each, within the answer.
@@ -119,8 +129,11 @@ async def change_vault_policy(
         problems.SpaceExhausted,
     ),
 )
-async def tokenize(order: TokenizeOrder, caller: Tokenizing, key: IdempotencyKey, vault: VaultDep) -> TokenizedView:
+async def tokenize(
+    order: TokenizeOrder, caller: Tokenizing, key: IdempotencyKey, vault: VaultDep, tokens_among: TokensAmongDep
+) -> TokenizedView:
     """Swap values for vault tokens: 1 to 500, all in one DB transaction, each with its own outcome."""
+    await insist_on_tokens(tokens_among, caller.issuer_id, (item.asset_token_id for item in order.items))
     outcomes = await tokenizing.tokenize(vault, caller, key, order)
     return TokenizedView(data=[OutcomeView.of(each) for each in outcomes])
 

@@ -290,7 +290,8 @@ async def _without_existing(vault: Vault, policy: Policy, keys: PolicyKeys, draf
         await vault.db.fetch(
             """WITH held AS (
                 SELECT index FROM vault.records WHERE index = ANY(%b) AND revoked_at IS NULL ORDER BY index FOR UPDATE
-            ) UPDATE vault.records r SET revoked_at = expires_at FROM held WHERE r.index = held.index RETURNING r.id""",
+            ) UPDATE vault.records r SET revoked_at = expires_at, sealed = NULL, data_version = NULL,
+                sealed_token = NULL, fingerprint = NULL FROM held WHERE r.index = held.index RETURNING r.id""",
             (expired,),
         )
     return left

@@ -7,11 +7,12 @@ from datetime import datetime
 from typing import LiteralString
 from uuid import UUID
 
+from service.access.queries import Caller
 from service.db import ReadConnection, new_id
-from service.vault.envelope import unwrap_subject_key, wrap_subject_key
+from service.vault.envelope import Tampered, unwrap_subject_key, wrap_subject_key
 from service.vault.indexes import subject_index
 from service.vault.keyring import LiveKey, Purpose
-from service.vault.keys import Vault
+from service.vault.keys import Vault, damaged
 from service.vault.problems import RequestErased, VaultKeysUnavailable
 
 _TRIES = 4
@@ -114,6 +115,29 @@ async def locked(
     raise VaultKeysUnavailable("a subject is erased again and again: send the same request again")
 
 
+async def named(
+    connection: ReadConnection, vault: Vault, caller: Caller, key: str, reference: str, index_key: bytes
+) -> Subject:
+    """The subject that a request names, held as by `locked`; its erasure will have the request forgotten, too.
+
+    Args:
+        key: the request's idempotency key, which is spent in the same DB transaction.
+
+    Raises:
+        VaultKeysUnavailable: the subject's key cannot be unwrapped now.
+        RecordDamaged: it was altered.
+    """
+    try:
+        subject = (await locked(connection, vault, caller.issuer_id, [reference], index_key))[reference]
+    except Tampered as error:
+        raise damaged(error) from None
+    await connection.execute(
+        "INSERT INTO vault.answers (caller_id, key, subject_ids, sealed) VALUES (%s, %s, %s, '')",
+        (caller.id, key, [subject.id]),
+    )
+    return subject
+
+
 async def _opened(vault: Vault, issuer_id: UUID, id_: UUID, wrapped: bytes, version: int) -> Subject:
     keys = await vault.versions(issuer_id, Purpose.SUBJECT_WRAPPING, [version])
     if version not in keys:
@@ -187,6 +211,10 @@ async def erase(connection: ReadConnection, issuer_id: UUID, index: bytes) -> Er
         )
         await connection.execute(_FORGET_REQUESTS, {"subject": row[0], "print": os.urandom(32)})
         await connection.execute("UPDATE vault.documents SET expires_at = now() WHERE subject_id = %s", (row[0],))
+        await connection.execute(
+            """UPDATE vault.commitments SET sealed = NULL, data_version = NULL, erased_at = %s WHERE subject_id = %s""",
+            (row[1], row[0]),
+        )
         # What the chain knows of the person stays there for ever, so that nothing here may lead from it to the subject.
         await connection.execute(
             """WITH erased AS (

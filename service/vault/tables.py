@@ -93,7 +93,8 @@ class RecordRow(Base):
     """A value under both layers of the envelope, found by the HMAC of its vault token, which is not stored.
 
     `sealed_token` is there where the token must be told again: sealed under the value itself for a deterministic
-    policy, under the policy's record key for an exportable one. An erased record keeps its ids and times alone.
+    policy, under the policy's record key for an exportable one. A revoked record has no value any more, and an erased
+    one keeps its ids and times alone.
     """
 
     __tablename__ = "records"

@@ -105,8 +105,9 @@ async def _batch(vault: Vault, caller: Caller, key: str, policy: Policy, order: 
     leaders: dict[bytes | UUID, Draft] = {}
     for draft in fits:
         leaders.setdefault(_name(policy, draft), draft)
+    # Also those of values that were refused: their erasure must have the request forgotten, too.
+    references = {item.subject for item in order.items if item.subject}
     for attempt in range(_ATTEMPTS_MAX):
-        references = {draft.reference for draft in fits if draft.reference}
         company = await met(vault, policy.issuer_id, references, keys.index) if references else _NOBODY
         for draft in fits:
             draft.subject = company.subjects[draft.reference] if draft.reference else None

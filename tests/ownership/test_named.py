@@ -124,10 +124,11 @@ async def test_a_page_is_one_reveal_that_takes_each_name_once(register: Register
     first = (await register.ask(query="?limit=2")).json()
     second = (await register.ask(query=f"?limit=2&cursor={first['next_cursor']}")).json()
     assert [row["name"] for row in first["data"] + second["data"]] == ["Ada Lovelace"] * 2 + [None]
-    # Nobody on the second page is known, so that nothing was revealed.
+    # Nobody on the second page is known: no name was revealed, but that they are nobody's was told.
     (entry,) = (await register.revealed("revealed"))[len(before) :]
-    (whose,) = (await register.revealed("accounts-revealed"))[len(of_accounts) :]
-    assert whose["persons"] == [register.persons["Ada Lovelace"]["id"]]
+    whose, nobodys = (await register.revealed("accounts-revealed"))[len(of_accounts) :]
+    assert (whose["persons"], nobodys["persons"]) == ([register.persons["Ada Lovelace"]["id"]], [])
+    assert (nobodys["reason"], nobodys["asset_token"]) == (ASKED["reason"], register.token_id)
     assert (entry["view"], entry["reason"]) == ("plain", ASKED["reason"])
     assert (entry["asset_token"], entry["block"]) == (register.token_id, first["at"]["block"])
     assert [len(each) for each in entry["values"].values()] == [1]

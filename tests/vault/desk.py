@@ -16,7 +16,7 @@ from sqlalchemy import text
 from service.access import commands as access
 from service.access.apikeys import Scope
 from service.app import create_app
-from service.db import Database
+from service.db import Database, new_id
 from service.vault.keys import Vault
 from tests.world import PEPPER, make_settings
 
@@ -91,6 +91,22 @@ class Desk:
         (outcome,) = await self.tokenize(policy, value)
         assert outcome["token"], outcome
         return str(outcome["token"])
+
+    async def asset_token(self) -> str:
+        """The id of a token of an asset, which is on its way to the chain for ever."""
+        id_ = new_id()
+        async with self.db.transaction() as session:
+            await session.execute(text("SET LOCAL session_replication_role = replica"))
+            await session.execute(
+                text(
+                    """INSERT INTO tokens (id, issuer_id, asset_id, kind, artifact, name, symbol, decimals, terms,
+                        chain_id, address, operation_id)
+                    SELECT :id, id, :id, 'fungible', 'Share', 'Harbour', 'HARB', 0, '{}', 1, uuid_send(:id) || :id4, :id
+                    FROM issuers WHERE name = 'Harbour Estates'"""
+                ),
+                {"id": id_, "id4": id_.bytes[:4]},
+            )
+        return str(id_)
 
     async def lookup(self, *tokens: str, key: str | None = None) -> list[dict[str, Any] | None]:
         """What is known of vault tokens."""

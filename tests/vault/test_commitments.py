@@ -10,6 +10,7 @@ import pytest
 
 from service import cli
 from service.vault.disclosure import DisclosureFalse, check
+from service.vault.document_reveals import granted
 from tests.flows.liars import Said, server
 from tests.vault.desk import Desk
 from tests.web.answers import pointers, problem
@@ -91,6 +92,53 @@ async def test_who_had_what_disclosed_is_in_the_journal(desk: Desk) -> None:
     ((body,),) = await desk.rows("SELECT body FROM journal_entries WHERE body LIKE %s", f"%{commitment['id']}%")
     told = json.loads(body)
     assert (told["kind"], told["purpose"], told["count"]) == ("vault.attributes-disclosed", "audit", 2)
+
+
+async def test_an_erased_persons_attributes_and_salts_are_gone_and_their_root_stays(desk: Desk) -> None:
+    order = {"policy": await policy(desk), "attributes": VALUES}
+    theirs = (await desk.post("/commitments", {**order, "subject": "leaves"}, idempotency_key="theirs")).json()
+    other = (await desk.post("/commitments", {**order, "subject": "stays"})).json()
+    await disclosed(desk, theirs, "valuation")
+    await desk.post("/subjects/erase", {"reference": "leaves"})
+    left = (await desk.get(f"/commitments/{theirs['id']}")).json()
+    assert left["erased_at"] is not None
+    assert left == {**theirs, "erased_at": left["erased_at"]}
+    asked = {"commitment": theirs["id"], "names": ["valuation"], **WHY}
+    problem(await desk.post("/disclosures", asked), "commitment-not-found")
+    problem(await desk.post("/disclosures", {**asked, "names": ["height"]}), "commitment-not-found")
+    rows = await desk.rows("SELECT sealed, data_version FROM vault.commitments WHERE id = %s", theirs["id"])
+    assert rows == [(None, None)]
+    assert check(await disclosed(desk, other, "parcel"), bytes.fromhex(other["root"][2:])) == {"parcel": "CH-1204-77"}
+    for values in (VALUES, {"parcel": "another"}):
+        again = {**order, "subject": "leaves", "attributes": values}
+        problem(await desk.post("/commitments", again, idempotency_key="theirs"), "request-erased")
+
+
+async def test_attributes_that_are_erased_while_they_are_asked_for_are_not_seen(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = {"policy": await policy(desk), "attributes": VALUES, "subject": "meanwhile"}
+    commitment = (await desk.post("/commitments", order)).json()
+    asked = {"commitment": commitment["id"], "names": ["valuation"], **WHY}
+
+    async def late(*given: Any, **named: Any) -> None:
+        await desk.post("/subjects/erase", {"reference": "meanwhile"})
+        await granted(*given, **named)
+
+    monkeypatch.setattr("service.vault.disclosure_routes.granted", late)
+    problem(await desk.post("/disclosures", asked), "commitment-not-found")
+
+
+async def test_under_an_altered_subjects_key_nothing_more_is_kept(desk: Desk) -> None:
+    order = {"policy": await policy(desk), "subject": "altered"}
+    found = (await desk.post("/commitments", {**order, "attributes": VALUES})).json()
+    await desk.alter(
+        f"UPDATE vault.subjects SET wrapped = set_byte(wrapped, 9, 255 - get_byte(wrapped, 9)) "
+        f"WHERE id = '{found['subject_id']}'"
+    )
+    document = {**order, "name": "deed", "media_type": "application/pdf", "size_bytes": 1}
+    for path, body in (("/commitments", {**order, "attributes": VALUES}), ("/documents", document)):
+        problem(await desk.post(path, body), "record-damaged")
 
 
 async def test_attributes_that_do_not_fit_are_refused(desk: Desk) -> None:

@@ -373,6 +373,40 @@ async def test_an_erased_subjects_documents_are_gone(desk: Desk) -> None:
     assert (await seen(desk, other)).content == CONTENT
 
 
+async def test_documents_are_listed_by_policy_subject_asset_and_whether_they_are_whole(desk: Desk) -> None:
+    one, other, asset = await policy(desk), await policy(desk), await desk.asset_token()
+    half = await registered(desk, policy=one, subject="listed")
+    small = b"%PDF"
+    ids = [
+        half,
+        await whole(desk, small, policy=one, asset_token_id=asset),
+        await whole(desk, small, policy=other),
+    ]
+    gone = await whole(desk, small, policy=one, subject="gone")
+    expired = await registered(desk, policy=one)
+    await desk.alter(f"UPDATE vault.documents SET expires_at = now() WHERE id = '{expired}'")
+    await desk.post("/subjects/erase", {"reference": "gone"})
+
+    async def listed(**asked: Any) -> list[str]:
+        found = [each["id"] for each in (await desk.get("/documents", **asked)).json()["data"]]
+        assert not {gone, expired} & {*found}
+        return found
+
+    assert await listed(policy=one) == ids[:2]
+    assert await listed(policy=one, whole=True) == [ids[1]]
+    assert await listed(policy=one, whole=False) == await listed(subject="listed") == [half]
+    assert await listed(asset_token_id=asset) == [ids[1]]
+    assert await listed(subject="nobody") == await listed(subject="gone") == []
+    assert (await listed())[-3:] == ids
+    first = (await desk.get("/documents", policy=one, limit=1)).json()
+    assert await listed(policy=one, cursor=first["next_cursor"]) == [ids[1]]
+    told = (await desk.get(f"/documents/{half}")).json()
+    assert first["data"] == [{name: told[name] for name in told if name != "media_type"}]
+    theirs = await desk.new_issuer("Listing Estates")
+    assert (await desk.get("/documents", key=theirs, subject="listed")).json()["data"] == []
+    problem(await desk.get("/documents", cursor="nonsense"), "bad-cursor")
+
+
 async def test_another_issuers_documents_are_not_there(desk: Desk) -> None:
     id_, theirs = await whole(desk, b"12345"), await desk.new_issuer("Hill Estates")
     unknown = "0199f6b1-11aa-7c35-8a53-2f6f1a8f5d01"

@@ -1,8 +1,11 @@
 """Policies: what goes together, what is for good, and whose they are."""
 
+import asyncio
 from typing import Any
 
+import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 from service.access.apikeys import Scope
 from tests.vault.desk import CARD, Desk
@@ -107,6 +110,27 @@ async def test_who_may_reveal_loosens_no_rule(desk: Desk, looser: dict[str, Any]
         problem(answer, "policy-needs-another")
     stricter = {**rules, "approvals": 3, "daily_max": 4}
     assert (await desk.send("PATCH", f"/policies/{policy}", {"reveal": stricter})).status_code == 200
+
+
+async def test_a_change_is_judged_by_the_rules_that_another_one_left_a_moment_ago(desk: Desk) -> None:
+    policy = await desk.policy(reveal={"purposes": ["audit", "support"], "views": ["plain", "masked"]})
+    first, second = {"purposes": ["audit"], "views": ["plain", "masked"]}, {"purposes": ["audit", "support"]}
+    url = desk.app.state.settings.database_url.get_secret_value()
+    async with await psycopg.AsyncConnection.connect(url) as other:
+        await other.execute("UPDATE vault.policies SET reveal = reveal || %s WHERE id = %s", (Jsonb(first), policy))
+        change = {"reveal": {**second, "views": ["masked"]}}
+        asked = asyncio.create_task(desk.send("PATCH", f"/policies/{policy}", change))
+        waiting: list[Any] = []
+        while not waiting:
+            await asyncio.sleep(0.02)
+            waiting = await desk.rows(
+                """SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+                AND query LIKE '%%vault.policies%%'"""
+            )
+        await other.commit()
+    problem(await asked, "policy-needs-another")
+    told = (await desk.get(f"/policies/{policy}")).json()["reveal"]
+    assert {name: told[name] for name in first} == first
 
 
 async def test_what_was_chosen_for_good_is_no_field_of_a_change(desk: Desk) -> None:

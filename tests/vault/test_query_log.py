@@ -111,10 +111,22 @@ async def documented(desk: Desk, policy: str) -> str:
     assert (await send(desk, id_, CONTENT.encode())).status_code == 200
     assert (await desk.post(f"/documents/{id_}/reveal", WHY)).content == CONTENT.encode()
     told = (await desk.post(f"/documents/{id_}/reveal", {**WHY, "purpose": "other"})).text
-    committed = (await desk.post("/commitments", {"policy": policy, "attributes": {"parcel": ATTRIBUTE}})).json()
+    told += (await desk.get("/documents", subject=REFERENCE)).text
+    order = {"policy": policy, "attributes": {"parcel": ATTRIBUTE}, "subject": REFERENCE}
+    committed = (await desk.post("/commitments", order)).json()
     shown = await desk.post("/disclosures", {"commitment": committed["id"], "names": ["parcel"], **WHY})
     assert ATTRIBUTE in shown.text
     return told + str(committed)
+
+
+async def exported(desk: Desk, policy: str, token: str) -> str:
+    """What was told of exports that told no value."""
+    (only,) = (await desk.post("/export", {"policy": policy, **WHY})).json()["data"]
+    assert (only["token"], only["value"]) == (token, NAME)
+    told = (await desk.post("/export", {"policy": policy, **WHY, "purpose": "other"})).text
+    told += (await desk.post("/export", {"policy": policy, **WHY, "reason": f"Card {CARD}"})).text
+    await desk.alter(f"UPDATE vault.records SET sealed_token = substr(sealed_token, 2) WHERE policy_id = '{policy}'")
+    return told + (await desk.post("/export", {"policy": policy, **WHY})).text
 
 
 async def paid(watched: Watched, card: str) -> str:
@@ -145,7 +157,7 @@ async def test_no_canary_is_in_a_log_a_table_a_metric_or_an_answer_that_shows_no
     deeds = await desk.policy(data_class="document", format={"kind": "prefix"}, reveal=rules)
     tokens, told = await tokenized_and_revealed(desk, names)
     told += await known_on_chain(desk, tokens[1]) + await documented(desk, deeds)
-    told += await paid(watched, tokens[0]) + await failed(desk, names)
+    told += await paid(watched, tokens[0]) + await failed(desk, names) + await exported(desk, names, tokens[1])
     before = await everything(desk)
     assert (await desk.post("/subjects/erase", {"reference": REFERENCE})).status_code == 200
     told += (await reveal(desk, *tokens)).text + (await desk.post("/revoke", {"tokens": tokens})).text

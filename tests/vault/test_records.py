@@ -19,7 +19,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PREFIX = {"kind": "prefix", "environment": "test"}
 EMAIL = {"data_class": "email", "format": PREFIX}
-ASSET_TOKEN = "0199f6b1-11aa-7c35-8a53-2f6f1a8f5d01"
 
 
 async def issuer_of(desk: Desk) -> Any:
@@ -39,13 +38,34 @@ async def reopened(desk: Desk, token: str) -> str | Tampered | None:
 
 async def test_metadata_is_told_without_the_value(desk: Desk) -> None:
     policy = await desk.policy(ttl_max_s=3600)
-    item = {"value": CARD, "subject": "metadata", "asset_token_id": ASSET_TOKEN}
+    asset = await desk.asset_token()
+    item = {"value": CARD, "subject": "metadata", "asset_token_id": asset}
     (record,) = await desk.lookup(await desk.token(policy, item))
     assert record is not None
     assert (record["policy_id"], record["state"], record["last_four"]) == (policy, "active", "1111")
-    assert record["asset_token_id"] == ASSET_TOKEN
+    assert record["asset_token_id"] == asset
     assert record["subject_id"] is not None
     assert record["expires_at"] is not None
+
+
+async def test_what_a_record_belongs_to_is_a_token_of_the_issuers(desk: Desk) -> None:
+    asset, theirs = await desk.asset_token(), await desk.new_issuer("Asset Estates")
+    order = {"name": "addresses", "kind": "vault", **EMAIL, "format": {"kind": "prefix"}}
+    policy = (await desk.post("/policies", order, key=theirs)).json()["id"]
+    deeds = (await desk.post("/policies", {**order, "name": "deeds", "data_class": "document"}, key=theirs)).json()[
+        "id"
+    ]
+    document = {"policy": deeds, "name": "deed", "media_type": "application/pdf", "size_bytes": 1}
+    for path, body in (
+        (
+            "/tokenize",
+            {"policy": policy, "items": [{"value": "a@b.org"}, {"value": "a@b.org", "asset_token_id": asset}]},
+        ),
+        ("/documents", {**document, "asset_token_id": asset}),
+        ("/commitments", {"policy": deeds, "attributes": {"parcel": "7"}, "asset_token_id": asset}),
+    ):
+        problem(await desk.post(path, body, key=theirs), "asset-token-not-found")
+    assert (await desk.get("/records", key=theirs)).json()["data"] == []
 
 
 async def test_tokens_of_others_are_answered_as_those_of_nobody(desk: Desk) -> None:
@@ -76,7 +96,7 @@ async def test_a_value_is_found_by_itself(desk: Desk, deterministic: bool) -> No
 
 async def test_records_are_listed_by_policy_subject_asset_state_and_age(desk: Desk) -> None:
     policy, other = await desk.policy(**EMAIL), await desk.policy(**EMAIL)
-    asset = "0199f6b1-11aa-7c35-8a53-2f6f1a8f5d02"
+    asset = await desk.asset_token()
     items: list[dict[str, Any]] = [{"value": f"{n}@example.org", "subject": f"list {n % 2}"} for n in range(4)]
     items[3]["asset_token_id"] = asset
     outcomes = await desk.tokenize(policy, *items)
@@ -118,6 +138,19 @@ async def test_a_revoked_token_stays_revoked_and_is_journalled_once(desk: Desk) 
     bodies = await desk.rows("SELECT body FROM journal_entries WHERE kind = 'vault.records-revoked'")
     assert sum(first["data"][0]["id"] in body for (body,) in bodies) == 1
     assert token not in str(bodies)
+
+
+async def test_what_a_revoked_token_stood_for_is_not_kept(desk: Desk) -> None:
+    policy = await desk.policy(mapping="exportable")
+    tokens = [await desk.token(policy, {"value": CARD, "subject": subject}) for subject in (None, "revoked")]
+    await desk.post("/revoke", {"tokens": tokens})
+    rows = await desk.rows(
+        "SELECT sealed, data_version, sealed_token, fingerprint FROM vault.records WHERE policy_id = %s", policy
+    )
+    assert rows == [(None, None, None, None)] * 2
+    assert [each and each["last_four"] for each in await desk.lookup(*tokens)] == ["1111"] * 2
+    await desk.post("/subjects/erase", {"reference": "revoked"})
+    assert [each and each["last_four"] for each in await desk.lookup(*tokens)] == ["1111", None]
 
 
 async def test_a_revoked_value_of_a_deterministic_policy_gets_a_new_token(desk: Desk) -> None:
@@ -208,6 +241,25 @@ async def test_after_an_erasure_no_repeated_request_confirms_a_value(desk: Desk)
     after = await prints(desk, "first", key)
     assert len({*before, *after}) == len(before) + 1
     assert await desk.rows("SELECT 1 FROM vault.answers WHERE key = ANY(%s) AND sealed <> ''", ["first", key]) == []
+
+
+async def test_after_an_erasure_no_repeated_request_confirms_a_value_that_was_refused(desk: Desk) -> None:
+    policy = await desk.policy()
+    items = [{"value": CARD}, {"value": "4111 1111 1111 1112", "subject": "refused"}]
+    outcomes = await desk.tokenize(policy, *items, idempotency_key="with-a-refusal")
+    assert [each["status"] for each in outcomes] == ["created", "refused"]
+    await desk.post("/subjects/erase", {"reference": "refused"})
+    answer = await desk.post("/tokenize", {"policy": policy, "items": items}, idempotency_key="with-a-refusal")
+    problem(answer, "request-erased")
+
+
+async def test_what_expired_is_not_kept_once_its_value_has_a_new_token(desk: Desk) -> None:
+    policy = await desk.policy(deterministic=True)
+    first = await desk.token(policy, {"value": CARD, "ttl_s": 60})
+    await desk.alter(f"UPDATE vault.records SET expires_at = now() WHERE policy_id = '{policy}'")
+    assert await desk.token(policy, CARD) != first
+    rows = await desk.rows("SELECT count(sealed), count(fingerprint) FROM vault.records WHERE policy_id = %s", policy)
+    assert rows == [(1, 1)]
 
 
 async def prints(desk: Desk, *keys: str) -> list[bytes]:

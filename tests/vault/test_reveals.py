@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from service.access.apikeys import Scope
 from service.vault import revealing
@@ -35,18 +36,20 @@ async def test_one_reveal_is_of_several_policies_and_subjects(desk: Desk) -> Non
     assert [len(entry["values"][each]) for each in (cards, emails)] == [1, 1]
 
 
+@pytest.mark.parametrize("daily_max", [5, None])
 @pytest.mark.parametrize("ending", ["erased", "revoked", "expired"])
 async def test_what_ends_while_it_is_asked_for_is_not_seen_and_not_counted(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch, ending: str
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, ending: str, daily_max: int | None
 ) -> None:
-    policy, key = await limited(desk, daily_max=5), await desk.new_key(caller=ending)
-    gone, kept = [await desk.token(policy, {"value": CARD, "subject": f"{each} {ending}"}) for each in ("gone", "kept")]
+    policy, key = await limited(desk, daily_max=daily_max), await desk.new_key(caller=ending)
+    people = [f"{each} {ending} {daily_max}" for each in ("gone", "kept")]
+    gone, kept = [await desk.token(policy, {"value": CARD, "subject": each}) for each in people]
     find = revealing.find
 
     async def then_it_ends(*given: Any) -> revealing.Found:
         found = await find(*given)
         if ending == "erased":
-            await desk.post("/subjects/erase", {"reference": "gone erased"})
+            await desk.post("/subjects/erase", {"reference": people[0]})
         elif ending == "revoked":
             await desk.post("/revoke", {"tokens": [gone]})
         else:
@@ -61,11 +64,14 @@ async def test_what_ends_while_it_is_asked_for_is_not_seen_and_not_counted(
     (entry,) = await entries(desk, "vault.revealed", policy)
     assert len(entry["values"][policy]) == 1
     query = "SELECT values_count FROM vault.reveal_counts WHERE policy_id = %s"
-    assert await desk.rows(query, policy) == [(1,)]
+    assert await desk.rows(query, policy) == ([] if daily_max is None else [(1,)])
 
 
-async def test_a_reveal_of_which_nothing_is_left_has_no_entry(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    policy, find = await limited(desk, daily_max=5), revealing.find
+@pytest.mark.parametrize("daily_max", [5, None])
+async def test_a_reveal_of_which_nothing_is_left_has_no_entry(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, daily_max: int | None
+) -> None:
+    policy, find = await limited(desk, daily_max=daily_max), revealing.find
     token = await desk.token(policy, CARD)
 
     async def then_it_ends(*given: Any) -> revealing.Found:
@@ -230,8 +236,11 @@ async def test_no_value_is_opened_before_its_entry_is_committed(desk: Desk, monk
         ),
     ],
 )
-async def test_what_cannot_be_recorded_is_not_revealed(desk: Desk, log: Any, broken: str, mended: str) -> None:
-    token = await desk.token(await limited(desk, daily_max=1), CARD)
+@pytest.mark.parametrize("daily_max", [1, None])
+async def test_what_cannot_be_recorded_is_not_revealed(
+    desk: Desk, log: Any, broken: str, mended: str, daily_max: int | None
+) -> None:
+    token = await desk.token(await limited(desk, daily_max=daily_max), CARD)
     await desk.alter(broken)
     answer = await reveal(desk, token)
     await desk.alter(mended)
@@ -294,8 +303,33 @@ async def test_what_was_altered_is_refused_alarmed_and_written_down(desk: Desk, 
     assert len(await entries(desk, "vault.record-damaged", "")) == before + 1
 
 
-async def test_reveals_at_once_each_have_an_entry(desk: Desk) -> None:
-    policy = await desk.policy()
+@pytest.mark.parametrize("daily_max", [100, None])
+async def test_reveals_at_once_each_have_an_entry(desk: Desk, daily_max: int | None) -> None:
+    policy = await limited(desk, daily_max=daily_max)
     token = await desk.token(policy, CARD)
     assert await asyncio.gather(*(seen(desk, token) for _ in range(16))) == [[CARD]] * 16
     assert len(await entries(desk, "vault.revealed", policy)) == 16
+    ((count, last, end),) = await desk.rows(
+        "SELECT count(*), max(e.position), min(j.position) FROM journal_entries e, journal_end j"
+    )
+    assert count == last == end  # no place is left out
+
+
+async def test_who_ends_a_record_waits_for_the_entry_that_says_it_is_seen(desk: Desk) -> None:
+    policy = await desk.policy()
+    token = await desk.token(policy, CARD)
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+    async def wait_for(count: int) -> None:
+        while (await desk.rows(waiting))[0][0] < count:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group, desk.db.transaction() as session:
+        await session.execute(text("SELECT * FROM journal_end FOR UPDATE"))
+        revealed = group.create_task(seen(desk, token))
+        await wait_for(1)
+        revoked = group.create_task(desk.post("/revoke", {"tokens": [token]}))
+        await wait_for(2)
+    assert (revealed.result(), revoked.result().status_code) == ([CARD], 200)
+    kinds = await desk.rows("SELECT kind FROM journal_entries ORDER BY position DESC LIMIT 2")
+    assert kinds == [("vault.records-revoked",), ("vault.revealed",)]

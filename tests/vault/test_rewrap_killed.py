@@ -1,4 +1,4 @@
-"""SIGKILL in the middle of a rewrap and of a batch, of our process and of Postgres: nothing is lost or left open."""
+"""SIGKILL in the middle of whatever the vault writes, of our process and of Postgres: nothing is lost or left open."""
 
 import asyncio
 import itertools
@@ -20,10 +20,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from scripts import local
 from service import migrate
-from service.db import UNAVAILABLE
+from service.db import UNAVAILABLE, Database
 from service.vault import checking
+from service.vault.document_chunks import CHUNK_BYTES
 from tests.vault.desk import Desk, open_desk
 from tests.vault.keeping import Keeper, environment, keeper
+from tests.vault.test_documents import offset_of, registered, seen, send
+from tests.web.answers import problem
 
 POINTS_MAX = 40
 
@@ -111,7 +114,7 @@ async def idle(desk: Desk) -> None:
         pass
 
 
-async def test_postgres_is_killed_in_the_middle_of_a_rewrap_and_of_a_batch(
+async def test_postgres_is_killed_in_the_middle_of_a_rewrap_a_batch_an_upload_and_an_erasure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = Path(tempfile.mkdtemp(prefix="muniment-postgres-"))
@@ -125,7 +128,7 @@ async def test_postgres_is_killed_in_the_middle_of_a_rewrap_and_of_a_batch(
             kept = await keeper(desk, "Killed Servers", count=60)
             await kept.rotate()
             with monkeypatch.context() as patched:
-                patched.setattr(desk.db, "transaction", killing(desk, server.database("postgres")))
+                patched.setattr(desk.db, "transaction", killing(desk.db, server.database("postgres"), at=2))
                 with pytest.raises(UNAVAILABLE):
                     await kept.rewrap(stretch_blocks=1)
             await answering(desk)
@@ -147,18 +150,49 @@ async def test_postgres_is_killed_in_the_middle_of_a_rewrap_and_of_a_batch(
             kept.values.update(zip((each["token"] for each in answer.json()["data"]), values, strict=True))
             assert await stored(kept) == 560
             await whole(kept)
+            await uploaded(desk, monkeypatch, server.database("postgres"))
+            await erased(kept, monkeypatch, server.database("postgres"))
 
 
-def killing(desk: Desk, url: str) -> Any:
-    """DB transactions of which the third finds Postgres killed when it is to be committed."""
-    begun, real = itertools.count(), desk.db.transaction
+async def uploaded(desk: Desk, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """A document at whose second chunk Postgres is killed goes on after the first."""
+    content = os.urandom(3 * CHUNK_BYTES + 77)
+    id_ = await registered(desk, content)
+    with monkeypatch.context() as patched:
+        patched.setattr(desk.vault.db, "transaction", killing(desk.vault.db, url, at=1))
+        problem(await send(desk, id_, content), "database-unavailable")
+    await answering(desk)
+    offset = await offset_of(desk, id_)
+    assert offset == CHUNK_BYTES
+    assert (await send(desk, id_, content[offset:], offset)).json()["whole"]
+    assert (await seen(desk, id_)).content == content
+
+
+async def erased(kept: Keeper, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """An erasure at whose commit Postgres is killed has erased nothing; asked again, it erases all."""
+    desk, ada = kept.desk, {"reference": "Ada"}
+    with monkeypatch.context() as patched:
+        patched.setattr(desk.vault.db, "transaction", killing(desk.vault.db, url, at=0))
+        problem(await desk.post("/subjects/erase", ada, key=kept.key), "database-unavailable")
+    await answering(desk)
+    await whole(kept)
+    answer = await desk.post("/subjects/erase", ada, key=kept.key)
+    assert answer.json()["records_count"] == 30
+    left = [value for value in (await kept.revealed()).values() if value is not None]
+    assert len(left) == 530
+    assert (await checking.check(kept.vault, lambda *_: None)).findings == []
+
+
+def killing(db: Database, url: str, *, at: int) -> Any:
+    """DB transactions of which one, counted from 0, finds Postgres killed when it is to be committed."""
+    begun, real = itertools.count(), db.transaction
 
     @asynccontextmanager
     async def transaction() -> AsyncIterator[AsyncSession]:
         number = next(begun)
         async with real() as session:
             yield session
-            if number == 2:
+            if number == at:
                 kill_postgres(url)
 
     return transaction

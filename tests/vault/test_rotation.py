@@ -1,10 +1,11 @@
 """The versions of keys: new ones seal at once, old ones close, and end for good when nothing is under them."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from service.keys.wrapping import KeyEncryptionKeys, KeyRefused
+from service.keys.wrapping import KeyContext, KeyEncryptionKeys, KeyRefused, WrappedKey
 from service.keys.wrapping_local import LocalKey, from_environment
 from service.vault import rewrapping, rotation
 from service.vault.keyring import KeyState
@@ -128,6 +129,21 @@ async def test_keys_move_to_another_key_encryption_key_and_no_data_is_touched(de
     await rewrapping.rewrap_keys(open_vault(desk.db, KeyEncryptionKeys([old, new])), lambda *_: None)
     desk.vault.keyring.forget(kept.issuer_id)
     assert await kept.revealed() == kept.values
+
+
+async def test_where_the_provider_tells_no_version_keys_are_moved_once(desk: Desk) -> None:
+    await keeper(desk, "Unversioned Estates", count=1)
+
+    class Untold(LocalKey):
+        async def wrap(self, key: bytes, context: KeyContext) -> WrappedKey:
+            return replace(await super().wrap(key, context), kek_version="")
+
+    old, new = from_environment(desk.app.state.settings.key_encryption_key), Untold("file", bytes(range(1, 33)))
+    both = open_vault(desk.db, KeyEncryptionKeys([new, old]))
+    found = await rewrapping.rewrap_keys(both, lambda *_: None)
+    again = await rewrapping.rewrap_keys(both, lambda *_: None)
+    assert (again.rewrapped, again.before) == (0, found.rewrapped)
+    await rewrapping.rewrap_keys(open_vault(desk.db, KeyEncryptionKeys([old, new])), lambda *_: None)
 
 
 async def test_nothing_is_stored_under_a_version_that_was_closed_a_moment_ago(desk: Desk) -> None:

@@ -108,7 +108,7 @@ async def test_the_report_tells_records_keys_space_and_reveals(desk: Desk, munim
     ]
     assert issuer["suspensions"] == {"active": 1, "lifted": 0}
     assert [(each["version"], each["state"]) for each in issuer["key_versions"]] == [(1, "active")]
-    assert issuer["key_versions"][0]["rows"]["vault.records"] == 4
+    assert issuer["key_versions"][0]["rows"]["vault.records"] == 3
     shown = (await muniment("report")).stdout
     assert "4 vault.records" in shown
     assert "Harbour Estates: 1 suspended now" in shown
