@@ -23,6 +23,7 @@ from service.settings import Settings
 from service.telemetry import logger
 from service.transactions.lanes import Limits, Means
 from service.transactions.sender import drive
+from service.webhooks.delivering import open_deliverer
 from service.workers import Lease, Step, run, stop_on_signals
 
 
@@ -140,9 +141,12 @@ async def _woken(settings: Settings) -> AsyncIterator[asyncio.Event | None]:
 
 
 async def dispatcher(settings: Settings) -> None:
-    """Close operations whose transactions are final, with their facts in the journal."""
-    async with _process(settings, "dispatcher") as (db, stop):
-        await _drive(settings, db, stop, "dispatcher", lambda lease: settle(db, lease, BY_REVERT))
+    """Close operations whose transactions are final, with their facts in the journal, and tell webhooks of those."""
+    async with _process(settings, "dispatcher") as (db, stop), open_deliverer(settings, db) as deliverer:
+        await asyncio.gather(
+            _drive(settings, db, stop, "dispatcher", lambda lease: settle(db, lease, BY_REVERT)),
+            _drive(settings, db, stop, "webhooks", deliverer.step, deliverer.wake),
+        )
 
 
 async def _drive(

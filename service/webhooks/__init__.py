@@ -1,0 +1,1 @@
+"""Webhooks: what is final of an issuer, told to the addresses that it named."""
