@@ -8,10 +8,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from service.remote.calls import Call, Request, Unusable, fill, read_calls
+from service.client.calls import Call, read_calls
+from service.client.exchange import Request
+from service.client.problems import ApiProblem, Unusable
+from service.remote.calls import fill
 from service.remote.command import Asked, check_key, write
 from service.remote.shown import note, print_json, print_problem, show
-from service.remote.wire import Deployment, Refusal
+from service.remote.wire import Deployment
 
 FILE_BYTES_MAX = 4 * 1024 * 1024
 
@@ -90,15 +93,14 @@ def _reach(name: str) -> tuple[Deployment, Call]:
     call = read_calls(deployment.document()).get(name)
     if call is None:
         raise Unusable(f"{deployment.url} has no batches of this kind")
-    if deployment.api_key is None:
-        raise Unusable("set MUNIMENT_API_KEY to a key made by `muniment keys create`")
+    deployment.require_credential()
     return deployment, call
 
 
 def _told(act: Callable[[], int], terminal: Terminal) -> int:
     try:
         return act()
-    except Refusal as refusal:
+    except ApiProblem as refusal:
         if terminal.as_json:
             print_json(refusal.problem)
         print_problem(terminal.err, refusal.problem)

@@ -8,10 +8,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from service.remote.calls import Call, Request, Unusable, fill, meant, read_calls
+from service.client.calls import Call, meant, read_calls
+from service.client.credentials import VISIBLE
+from service.client.exchange import Request
+from service.client.problems import ApiProblem, Unusable
+from service.remote.calls import fill, told_call, told_field
 from service.remote.following import ended, goes_on, watch
 from service.remote.shown import note, print_calls, print_fields, print_json, print_problem, show
-from service.remote.wire import VISIBLE, Deployment, Refusal
+from service.remote.wire import Deployment
 
 INTERRUPTED = 130
 
@@ -41,7 +45,7 @@ def run(asked: Asked, out: Console, err: Console) -> int:
     calls = read_calls(deployment.document())
     if asked.name is None:
         if asked.as_json:
-            print_json([call.told() for call in calls.values()])
+            print_json([told_call(call) for call in calls.values()])
         else:
             print_calls(out, calls.values())
         return 0
@@ -50,7 +54,7 @@ def run(asked: Asked, out: Console, err: Console) -> int:
     call = calls[asked.name]
     if asked.help_fields:
         if asked.as_json:
-            print_json({**call.told(), "fields": [each.told() for each in call.fields]})
+            print_json({**told_call(call), "fields": [told_field(each) for each in call.fields]})
         else:
             print_fields(out, call)
         return 0
@@ -59,11 +63,11 @@ def run(asked: Asked, out: Console, err: Console) -> int:
     except Unusable:
         print_fields(err, call)
         raise
-    if request.authorized and deployment.api_key is None:
-        raise Unusable("set MUNIMENT_API_KEY to a key made by `muniment keys create`")
+    if request.authorized:
+        deployment.require_credential()
     try:
         return (write if call.takes_key else _read)(deployment, request, asked, out, err)
-    except Refusal as refusal:
+    except ApiProblem as refusal:
         if asked.as_json:
             print_json(refusal.problem)
         print_problem(err, refusal.problem)
@@ -120,7 +124,7 @@ def write(deployment: Deployment, request: Request, asked: Asked, out: Console, 
     """Send a write, wait for the end of what it began, and show it; the exit code.
 
     Raises:
-        Refusal: the API's problem.
+        ApiProblem: the API's.
         Unusable: nobody answers, or the end is not known.
     """
     key = asked.key or str(uuid.uuid4())
@@ -140,11 +144,11 @@ def write(deployment: Deployment, request: Request, asked: Asked, out: Console, 
         return INTERRUPTED
     except Unusable as unusable:
         raise Unusable(f"{unusable}; {more}") from None
-    except Refusal as refusal:
+    except ApiProblem as refusal:
         if begun is None:
             raise
         # The write was accepted: it is only we who may no longer ask how it ends.
-        raise Unusable(f"{refusal}; {more}") from None
+        raise Unusable(f"{refusal.title}; {more}") from None
     show(out, content, as_json=asked.as_json)
     waited_s = asked.timeout_s if asked.wait else None
     return 0 if begun is None else ended(begun, waited_s=waited_s, more=more, err=err)

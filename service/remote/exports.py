@@ -4,20 +4,23 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 import urllib.parse
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rich.progress import DownloadColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TransferSpeedColumn
 
+from service.client.calls import read_calls
+from service.client.exchange import Request
+from service.client.files import name_whole, part_of, require_new
+from service.client.problems import ApiProblem, Unusable, plain
 from service.remote.batches import Terminal
-from service.remote.calls import Request, Unusable, fill, plain, read_calls
+from service.remote.calls import fill
 from service.remote.shown import note, print_json, print_problem
-from service.remote.wire import Deployment, Refusal
+from service.remote.wire import Deployment
 
 CHUNK_BYTES = 256 * 1024
 FORMATS = {".csv": "csv", ".parquet": "parquet"}
@@ -41,20 +44,20 @@ def export(table: str, token: str, file: str, given: Sequence[str], terminal: Te
     if path.suffix not in FORMATS:
         raise Unusable(f"{file}: a file's name ends with {' or '.join(FORMATS)}, which says how it is written")
     for each in (path, manifest_path):
-        if each.exists():
-            raise Unusable(f"{each} is there already, and nothing is written over: give another name")
+        require_new(each)
     deployment = Deployment.of_environment()
-    calls = read_calls(deployment.document())
+    every = read_calls(deployment.document()).values()
+    tables = [each for each in every if each.name[:7] == "export_" and "{token_id}" in each.path]
+    calls = {each.name: each for each in tables}
     name = f"export_{table.replace('-', '_')}"
     if name not in calls:
-        known = ", ".join(each.removeprefix("export_").replace("_", "-") for each in calls if each[:7] == "export_")
+        known = ", ".join(each.removeprefix("export_").replace("_", "-") for each in calls)
         raise Unusable(f"there is no table {table!r}: there are {known or 'none'}")
-    if deployment.api_key is None:
-        raise Unusable("set MUNIMENT_API_KEY to a key made by `muniment keys create`")
+    deployment.require_credential()
     request = fill(calls[name], [f"token_id={token}", f"format={FORMATS[path.suffix]}", *given])
     try:
         manifest = _write(deployment, request, path, manifest_path, terminal)
-    except Refusal as refusal:
+    except ApiProblem as refusal:
         if terminal.as_json:
             print_json(refusal.problem)
         print_problem(terminal.err, refusal.problem)
@@ -83,32 +86,19 @@ def _write(deployment: Deployment, request: Request, path: Path, manifest_path: 
         manifest_part = _part(manifest_path, kept)
         try:
             manifest_part.write_text(json.dumps(manifest, indent=2) + "\n")
-            # A link, unlike a rename, never takes the place of what is there.
-            os.link(manifest_part, manifest_path)
-            try:
-                os.link(part, path)
-            except OSError:
-                manifest_path.unlink()
-                raise
         except OSError as error:
-            raise Unusable(f"{path} can't be written ({error.strerror})") from None
+            raise Unusable(f"{manifest_path} can't be written ({error.strerror})") from None
+        name_whole(manifest_part, manifest_path)
+        try:
+            name_whole(part, path)
+        except Unusable:
+            manifest_path.unlink()
+            raise
     return manifest
 
 
 def _part(path: Path, kept: ExitStack) -> Path:
-    """A file beside the one to be, which goes whatever happens."""
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    except OSError as error:
-        raise Unusable(f"{path} can't be written ({error.strerror})") from None
-    os.close(handle)
-    part = Path(name)
-
-    def remove() -> None:
-        with suppress(OSError):
-            part.unlink()
-
-    kept.callback(remove)
+    part = part_of(path, kept)
     mask = os.umask(0)
     os.umask(mask)
     part.chmod(0o666 & ~mask)  # as any file that this user makes
@@ -124,10 +114,9 @@ def _fetch(
     shown = Progress(
         *columns, TimeElapsedColumn(), console=terminal.err, transient=True, disable=not terminal.err.is_terminal
     )
-    with shown as progress, deployment.answer(request) as response, part.open("wb") as out:
+    with shown as progress, deployment.answer(request) as incoming, part.open("wb") as out:
         task = progress.add_task(plain(name), total=None)
-        # Up to a length: only so does http.client tell of an answer that breaks off.
-        while chunk := response.read(CHUNK_BYTES):
+        for chunk in incoming.chunks(CHUNK_BYTES):
             digest.update(chunk)
             try:
                 out.write(chunk)
@@ -135,4 +124,4 @@ def _fetch(
                 raise Unusable(f"{part.parent} can't be written to ({error.strerror})") from None
             size += len(chunk)
             progress.update(task, completed=size)
-        return size, digest.hexdigest(), response.headers["Link"]
+        return size, digest.hexdigest(), incoming.header("Link")

@@ -5,9 +5,11 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from service.remote.calls import Unusable, plain
+from service.client.exchange import Answer
+from service.client.problems import Unusable, plain
+from service.client.waiting import follow, under_way
 from service.remote.shown import note, print_problem
-from service.remote.wire import Answer, Deployment, follow, under_way
+from service.remote.wire import Deployment
 
 
 def goes_on(content: dict[str, Any], key: str) -> str:
@@ -28,6 +30,7 @@ def goes_on(content: dict[str, Any], key: str) -> str:
 def watch(deployment: Deployment, answer: Answer, timeout_s: float, err: Console) -> dict[str, Any]:
     """What an accepted write has begun, once it is final or the time is over; a terminal is shown its progress."""
     assert answer.operation is not None, "a write that is done is not watched"
+    assert answer.location is not None, "what was accepted has an address"
     rows = answer.operation.get("rows")
     bar = (BarColumn(), MofNCompleteColumn()) if rows else ()
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), *bar, TimeElapsedColumn())
@@ -38,7 +41,7 @@ def watch(deployment: Deployment, answer: Answer, timeout_s: float, err: Console
             ended = sum(content["rows"][each] for each in ("succeeded", "failed", "cancelled")) if rows else 0
             progress.update(task, description=plain(_told(content)), completed=ended)
 
-        return follow(deployment, answer, timeout_s=timeout_s, tell=tell)
+        return follow(deployment, answer.location, answer.operation, timeout_s=timeout_s, tell=tell)
 
 
 def _told(content: dict[str, Any]) -> str:

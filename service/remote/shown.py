@@ -11,7 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from service.remote.calls import UNTOLD, Call, plain, words
+from service.client.calls import UNTOLD, Call, words
+from service.client.problems import plain
+from service.remote.calls import command_line
 
 FAULTS_SHOWN_MAX = 20
 """Faulty rows of a batch; --json has more."""
@@ -136,4 +138,4 @@ def print_fields(console: Console, call: Call) -> None:
             row = (each.name, each.place, each.type, required, each.description, example)
             table.add_row(*(Text(plain(cell)) for cell in row))
         _print(console, table)
-    console.print(Text(call.example()), soft_wrap=True)
+    console.print(Text(command_line(call)), soft_wrap=True)

@@ -257,8 +257,8 @@ async def test_a_printed_key_opens_the_api_and_only_its_hash_is_kept(
     create = ("keys", "create", "--issuer", "Harbour Estates")
     assert "muniment issuers create" in sentence(shell.run(settings, *create))
     answer(shell.run(settings, "issuers", "create", "Harbour Estates", "--signer", ADMIN))
-    key = answer(shell.run(settings, *create, "--caller", "shop", "--environment", "live"))
-    assert key.startswith("munsk_live_")
+    key = answer(shell.run(settings, *create, "--caller", "shop"))
+    assert key.startswith("munsk_test_")
 
     app = create_app(make_settings(database_url, own_chain_url, keystore_dir, factory_address=ADMIN))
     transport = httpx.ASGITransport(app=app)
@@ -267,12 +267,30 @@ async def test_a_printed_key_opens_the_api_and_only_its_hash_is_kept(
             told = await http.get("/v1/assets", headers={"Authorization": f"Bearer {given}"})
             assert told.status_code == status
 
-    kept = rows(settings, "SELECT * FROM api_keys JOIN callers ON callers.id = caller_id")
+    kept = rows(settings, "SELECT * FROM credentials JOIN callers ON callers.id = caller_id")
     assert len(kept) == 1
-    secret = key.removeprefix("munsk_live_")[11:].encode()
+    secret = key.removeprefix("munsk_test_")[11:].encode()
     assert all(secret not in (each if isinstance(each, bytes) else str(each).encode()) for each in kept[0])
     (hashed,) = [each for each in kept[0] if isinstance(each, bytes)]
     assert len(hashed) == 32
+
+
+def test_a_keys_life_is_steered_with_postgres_alone(shell: Terminal, settings: dict[str, str]) -> None:
+    away = {**settings, "MUNIMENT_RPC_URL": "http://127.0.0.1:1"}
+    answer(shell.run(settings, "issuers", "create", "Harbour Estates", "--signer", ADMIN))
+    first = answer(shell.run(away, "keys", "create", "--issuer", "Harbour Estates", "--scope", "keys:admin"))
+    id_ = first.removeprefix("munsk_test_")[:11]
+    second = answer(shell.run(away, "keys", "rotate", id_, "--overlap-s", "60"))
+    assert "retiring" in sentence(shell.run(away, "keys", "rotate", id_))
+    assert f"key {id_} is revoked" in answer(shell.run(away, "keys", "revoke", id_, "--reason", "a test"))
+    listed = json.loads(answer(shell.run(away, "keys", "list", "--issuer", "Harbour Estates", "--json")))["data"]
+    assert [(each["version"], each["state"]) for each in listed] == [(2, "active"), (1, "revoked")]
+    table = shell.run(away, "keys", "list", "--issuer", "Harbour Estates").told
+    assert second.removeprefix("munsk_test_")[:11] in table
+    assert second not in table
+    told = answer(shell.run(away, "keys", "revoke-all", "--issuer", "Harbour Estates", "--reason", "a test"))
+    assert told.startswith("1 keys are revoked")
+    assert "there is no key" in sentence(shell.run(away, "keys", "revoke", "AAAAAAAAAAA", "--reason", "x"))
 
 
 # verify

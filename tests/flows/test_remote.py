@@ -26,8 +26,8 @@ from scripts import local
 from scripts.stack import Stack
 from service import cli
 from service.chain import artifacts
-from service.remote import wire
-from service.remote.calls import UNTOLD, Call, read_calls, words
+from service.client import waiting
+from service.client.calls import UNTOLD, Call, read_calls, words
 from service.remote.wire import Deployment
 from tests.flows.liars import Said, listing, server
 from tests.tokens.others import odd_code
@@ -480,7 +480,7 @@ def test_an_answer_that_is_no_answer_of_the_api_is_one_sentence(muniment: Munime
 def test_a_write_whose_end_is_not_known_says_how_to_ask_again(
     muniment: Muniment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wire, "AWAY_MAX_S", 0.0)
+    monkeypatch.setattr(waiting, "AWAY_MAX_S", 0.0)
     taken = '{"id": "0199", "kind": "it.asked", "status": "pending"}'
     accepted: Said = (202, {"Location": "/v1/operations/0199"}, taken)
     unauthorized: Said = (401, {}, '{"title": "A valid API key is required", "detail": "send one"}')

@@ -4,7 +4,9 @@ from typing import Any
 
 import pytest
 
-from service.remote.calls import Call, Unusable, fill, read_calls
+from service.client.calls import Call, read_calls
+from service.client.problems import Unusable
+from service.remote.calls import fill
 
 
 def call_of(**properties: Any) -> Call:
