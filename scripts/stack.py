@@ -319,6 +319,7 @@ class Stack:
             "MUNIMENT_POLL_INTERVAL_S": "0.1",
             "MUNIMENT_RESEND_AFTER_S": "2",
             "MUNIMENT_LEASE_TTL_S": "2",
+            "MUNIMENT_WEBHOOKS_PRIVATE": "true",
             **(self.detour(self.postgres.url, self.anvil.url) if self.detour else {}),
         }
 

@@ -3,13 +3,19 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from service import status
+from service.access import key_routes
+from service.access.admission import open_admission
+from service.access.key_gate import KeyGate
 from service.access.queries import stored_keys
+from service.access.rates import quotas_of
+from service.access.signed_requests import open_signed_requests
 from service.batches import routes as batches
 from service.chain.reader import open_chain
 from service.compliance import routes as compliance
@@ -28,12 +34,14 @@ from service.ownership import routes as ownership_views
 from service.refusals import BY_REVERT
 from service.settings import Settings
 from service.tokens import act_routes, facts_routes, ownership, routes
+from service.tokens.queries import tokens_among
 from service.vault import disclosure_routes, document_routes, person_routes, reveal_routes
 from service.vault import routes as vault
 from service.vault.keys import open_vault
 from service.vault.payment_processors import open_processors
 from service.web import catalogue, problems
 from service.web.limits import BodyLimit
+from service.webhooks import routes as webhooks
 
 DESCRIPTION = """Turn assets into tokens, and know who owned what at every block.
 
@@ -46,6 +54,30 @@ Failures are [problems](/problems) (RFC 9457)."""
 SIMULATION_TIMEOUT_S = 3.0
 """A caller waits no longer than this for a node that hangs; then the request is accepted unsimulated."""
 
+# A request is tried against one route after the other, so those that are asked most come first.
+_SLICES = (
+    ownership,
+    deployments,
+    routes,
+    act_routes,
+    vault,
+    reveal_routes,
+    facts_routes,
+    ownership_views,
+    export_routes,
+    compliance,
+    governance,
+    batches,
+    operations,
+    document_routes,
+    disclosure_routes,
+    person_routes,
+    vaulted_routes,
+    named_routes,
+    webhooks,
+    key_routes,
+)
+
 
 def create_app(settings: Settings) -> FastAPI:
     """The API of a deployment. Postgres and the node may be away when it starts."""
@@ -56,14 +88,17 @@ def create_app(settings: Settings) -> FastAPI:
         chain = open_chain(settings, timeout_max_s=SIMULATION_TIMEOUT_S)
         await db.open()
         app.state.db, app.state.settings, app.state.keys = db, settings, stored_keys(db)
+        app.state.quotas = quotas_of(settings)
+        app.state.signed_requests = open_signed_requests(settings, db, app.state.keys, chain)
         app.state.ledger = Ledger(db, chain, settings.factory, settings.key_encryption_key, BY_REVERT)
         try:
             async with (
                 _replica(settings, db) as app.state.replica,
+                open_admission(settings, db, app.state.keys) as app.state.admission,
                 open_key_encryption_keys(settings) as keks,
                 open_processors(settings) as app.state.processors,
             ):
-                app.state.vault = open_vault(db, keks)
+                app.state.vault, app.state.tokens_among = open_vault(db, keks), partial(tokens_among, db)
                 yield
         finally:
             await chain.close()
@@ -86,32 +121,13 @@ def create_app(settings: Settings) -> FastAPI:
         larger=(*batches.BODY_LIMITS, *vault.BODY_LIMITS, *disclosure_routes.BODY_LIMITS),
         streamed=document_routes.STREAMED,
     )
-    # A request is tried against one route after the other, so those that are asked most come first.
-    slices = (
-        ownership,
-        deployments,
-        routes,
-        act_routes,
-        vault,
-        reveal_routes,
-        facts_routes,
-        ownership_views,
-        export_routes,
-        compliance,
-        governance,
-        batches,
-        operations,
-        document_routes,
-        disclosure_routes,
-        person_routes,
-        vaulted_routes,
-        named_routes,
-    )
-    for router in (*(each.router for each in slices), document_routes.streams, operators.router, status.router):
+    app.add_middleware(KeyGate)
+    for router in (*(each.router for each in _SLICES), document_routes.streams, operators.router, status.router):
         app.include_router(router, prefix="/v1")
     app.include_router(metrics.router)
     app.include_router(catalogue.router)
     catalogue.describe(app)
+    describe_scopes(app)
     return app
 
 

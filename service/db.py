@@ -4,12 +4,14 @@ import asyncio
 import secrets
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from contextvars import ContextVar
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, LiteralString
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
 import psycopg
 from psycopg import AsyncConnection, AsyncTransaction, IsolationLevel
@@ -17,7 +19,7 @@ from psycopg.rows import TupleRow
 from psycopg.types.numeric import NumericBinaryLoader, NumericLoader
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from pydantic import SecretStr
-from sqlalchemy import DateTime, LargeBinary, MetaData, Numeric, TypeDecorator
+from sqlalchemy import DateTime, LargeBinary, MetaData, Numeric, TypeDecorator, event, text
 from sqlalchemy import exc as sa_exc
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Dialect, make_url
@@ -58,6 +60,40 @@ def is_not_migrated(error: Exception) -> bool:
     """Whether an error of NOT_MIGRATED says that a table or a schema is missing."""
     missing = (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName, psycopg.errors.UndefinedColumn)
     return isinstance(getattr(error, "orig", error), missing)
+
+
+_ACTING: ContextVar[str] = ContextVar("acting", default="")
+"""Whose rows this task sees in the role `muniment_api`, as the setting `muniment.issuers` has it; at first nobody's."""
+
+EVERY_ISSUER = "*"
+
+
+def act_for(issuer_id: UUID) -> None:
+    """From here on this task, and what it starts, sees and writes rows of this issuer alone (row security)."""
+    _ACTING.set(f"{{{issuer_id}}}")
+
+
+@contextmanager
+def acting_for(issuer_ids: Iterable[UUID | str]) -> Iterator[None]:
+    """See and write rows of these issuers, for what is done for several of them at once."""
+    with _acting(f"{{{','.join(sorted({str(id_) for id_ in issuer_ids}))}}}"):
+        yield
+
+
+@contextmanager
+def acting_for_every_issuer() -> Iterator[None]:
+    """See and write rows of all issuers: for what is told or kept of the deployment as a whole."""
+    with _acting(EVERY_ISSUER):
+        yield
+
+
+@contextmanager
+def _acting(issuers: str) -> Iterator[None]:
+    token = _ACTING.set(issuers)
+    try:
+        yield
+    finally:
+        _ACTING.reset(token)
 
 
 class Uint256(TypeDecorator[int]):
@@ -135,6 +171,7 @@ class Reads:
             reconnect_timeout=CONNECT_TIMEOUT_S,
             configure=_configure_read,
         )
+        self._told: WeakKeyDictionary[ReadConnection, str] = WeakKeyDictionary()
 
     async def open(self) -> None:
         """Start the read pool; Postgres need not be up yet."""
@@ -167,6 +204,7 @@ class Reads:
         for _ in range(self._tries):
             connection = await self._reads.getconn()
             try:
+                await self._tell(connection)
                 return await (await connection.execute(query, parameters)).fetchall()
             except psycopg.OperationalError:
                 if not connection.broken:
@@ -175,6 +213,13 @@ class Reads:
                 await self._reads.putconn(connection)
         raise psycopg.OperationalError("every connection to Postgres was cut")
 
+    async def _tell(self, connection: ReadConnection) -> None:
+        """Let Postgres know whom this task acts for, where that is another one than the connection's last."""
+        acting = _ACTING.get()
+        if self._told.get(connection, "") != acting:
+            await connection.execute("SELECT set_config('muniment.issuers', %s, false)", (acting,))
+            self._told[connection] = acting
+
     async def _begin(self) -> tuple[ReadConnection, AsyncTransaction]:
         """A connection that has just proved to live: those that a restart of Postgres has cut are thrown away."""
         for _ in range(self._tries):
@@ -182,6 +227,7 @@ class Reads:
             # Its BEGIN and COMMIT cost a third of what a statement does.
             transaction = AsyncTransaction(connection)
             try:
+                await self._tell(connection)
                 await transaction.__aenter__()
             except psycopg.OperationalError:
                 await self._reads.putconn(connection)
@@ -219,6 +265,7 @@ class Database(Reads):
         """One DB transaction: committed at the end of the block, undone by any exception."""
         try:
             async with self._sessions() as session, session.begin():
+                await _tell(session)
                 yield session
         except (sa_exc.InternalError, psycopg.InternalError) as error:
             # Postgres ended a DB transaction in which this process stood still: the work is undone, and may be redone.
@@ -301,6 +348,21 @@ class Replica(Reads):
             logger().info("replica_serves")
         else:
             logger().warning("replica_left", reason=reason)
+
+
+async def _tell(session: AsyncSession) -> None:
+    """Let Postgres know whom this task acts for, where that is another one than the connection's last."""
+    acting = _ACTING.get()
+    known = (await session.connection()).info
+    if known.get("acting", "") == acting:
+        return
+    # Undone with its DB transaction, the setting is again what it was: until the commit nobody knows what it is.
+    known["acting"] = None
+    await session.execute(_TELL, {"acting": acting})
+    event.listen(session.sync_session, "after_commit", lambda _: known.update(acting=acting), once=True)
+
+
+_TELL = text("SELECT set_config('muniment.issuers', :acting, false)")
 
 
 async def _configure_read(connection: ReadConnection) -> None:

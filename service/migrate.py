@@ -8,6 +8,7 @@ from pydantic import SecretStr
 from sqlalchemy import create_engine
 from sqlalchemy.engine import make_url
 
+import service.access.nonces
 import service.access.tables
 import service.deployments.tables
 import service.journal
@@ -24,6 +25,7 @@ import service.vault.person_tables
 import service.vault.reveal_tables
 import service.vault.tables
 import service.web.idempotency
+import service.webhooks.tables
 import service.workers  # noqa: F401
 from service.db import CONNECT_TIMEOUT_S, Base
 

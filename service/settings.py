@@ -1,9 +1,10 @@
 """Settings, read once from the environment (prefix MUNIMENT_)."""
 
 import base64
+import json
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
@@ -13,6 +14,7 @@ from service.addresses import parse_address
 
 _HTTP = re.compile(r"https?://[^\s/?#]+(/[^\s?#]*)?")
 _KEK = re.compile(r"environment|(file|pkcs11|aws-kms|transit|gcp-kms|azure):\S+")
+_ORIGIN = re.compile(r"https?://(\[[0-9a-fA-F:.]+\]|[^\s/?#@:\[\]]+)(:[0-9]{1,5})?")
 _PROCESSOR = re.compile(
     r"[a-z][a-z0-9-]{0,31}=(https://[^\s/?#]+|http://(127\.0\.0\.1|localhost|\[::1\])(:[0-9]+)?)(/[^\s?#]*)?"
 )
@@ -115,6 +117,13 @@ class Settings(BaseSettings):
             raise ValueError("write http://host:port or https://host")
         return given
 
+    @field_validator("public_url")
+    @classmethod
+    def _is_origin(cls, given: str | None) -> str | None:
+        if given is not None and not _ORIGIN.fullmatch(given):
+            raise ValueError("write https://host or http://host:port, without a path")
+        return given
+
     @field_validator("payment_processors")
     @classmethod
     def _are_processors(cls, given: SecretStr) -> SecretStr:
@@ -122,6 +131,21 @@ class Settings(BaseSettings):
         names = [text.partition("=")[0] for text in each]
         if not all(_PROCESSOR.fullmatch(text) for text in each) or len(set(names)) < len(names):
             raise ValueError("write name=https://host, or several with blanks between; http:// only to this machine")
+        return given
+
+    @field_validator("api_key_peppers_old")
+    @classmethod
+    def _are_peppers(cls, given: SecretStr) -> SecretStr:
+        try:
+            peppers = json.loads(given.get_secret_value())
+            usable = isinstance(peppers, dict) and all(
+                re.fullmatch("[1-9][0-9]{0,3}", version) and isinstance(pepper, str) and len(pepper) >= 32
+                for version, pepper in peppers.items()
+            )
+        except (ValueError, RecursionError):
+            usable = False
+        if not usable:
+            raise ValueError('write {"1": "the pepper of version 1, at least 32 characters"}')
         return given
 
     @field_validator("vault_kek")
@@ -181,10 +205,32 @@ class Settings(BaseSettings):
         SecretStr(""),
         description="Payment processors as name=URL with blanks between; a URL may hold a user and a password.",
     )
+    environment: Literal["test", "live"] = Field(
+        "test", description="Keys of the other environment open nothing; in `live`, what moves property must be signed."
+    )
     api_key_pepper: SecretStr = Field(min_length=32, description="Keys the hash of API keys at rest.")
+    api_key_pepper_version: int = Field(1, ge=1, le=10_000, description="One more with each new pepper.")
+    api_key_peppers_old: SecretStr = Field(
+        SecretStr("{}"), description="Former peppers by version, as a JSON object; a key moves on when it is used."
+    )
+
+    key_requests_max: int = Field(60_000, ge=1, description="Requests of one credential a minute, in each API process.")
+    issuer_requests_max: int = Field(
+        300_000, ge=1, description="Requests of all credentials of one issuer a minute, in each API process."
+    )
+    address_failures_max: int = Field(
+        600, ge=1, description="Failed proofs from one address a minute; then no proof from there is looked at."
+    )
+
+    webhooks_private: bool = Field(
+        False, description="Webhooks may go to this machine, and over http: for a devnet and tests alone."
+    )
 
     api_host: str = Field("127.0.0.1", description="Address that the API listens on.")
     api_port: int = Field(8000, ge=0, le=65535, description="Port that the API listens on.")
+    public_url: str | None = Field(
+        None, description="The address that callers know the API by, for signed requests; where it listens, unless set."
+    )
     api_connections_max: int = Field(10, ge=2, le=100, description="Postgres connections for reads, and for writes.")
     body_bytes_max: int = Field(65_536, ge=1_024, description="A larger request body is refused.")
 
@@ -200,6 +246,13 @@ class Settings(BaseSettings):
     balance_low_wei: int = Field(10**17, ge=0, description="A signer with less ether than this is told as low.")
 
     @property
+    def authority(self) -> str:
+        """The host that callers speak to, and its port unless it is usual. Source: RFC 9421 section 2.2.3."""
+        host = f"[{self.api_host}]" if ":" in self.api_host else self.api_host
+        url = urlsplit((self.public_url or f"http://{host}:{self.api_port}").lower())
+        return url.netloc.removesuffix({"http": ":80", "https": ":443"}[url.scheme])
+
+    @property
     def rpc_urls(self) -> list[str]:
         """The chain's nodes, the preferred one first."""
         return _split(self.rpc_url)
@@ -208,6 +261,12 @@ class Settings(BaseSettings):
     def processors(self) -> dict[str, str]:
         """The URL of each payment processor, by its name."""
         return dict(each.split("=", 1) for each in _split(self.payment_processors))
+
+    @property
+    def old_peppers(self) -> dict[int, SecretStr]:
+        """Former peppers, by version."""
+        given = json.loads(self.api_key_peppers_old.get_secret_value())
+        return {int(version): SecretStr(pepper) for version, pepper in given.items()}
 
     @property
     def factory(self) -> bytes:

@@ -6,7 +6,7 @@ from typing import Literal
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
-from service.access.http import REFUSED, Authenticated
+from service.access.http import REFUSED, Viewing
 from service.db import Database
 from service.mirror import queries as mirror
 from service.mirror.backfill import present_backfill
@@ -69,7 +69,7 @@ class StatusView(BaseModel):
 
 
 @router.get("/status", responses=documented(*REFUSED))
-async def read_status(request: Request, caller: Authenticated) -> StatusView:
+async def read_status(request: Request, caller: Viewing) -> StatusView:
     """Tip, lag, finality, and what waits to be sent. Answers also when the node does not."""
     del caller
     db: Database = request.app.state.db

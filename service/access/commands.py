@@ -4,14 +4,16 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from pydantic import SecretStr
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from service import journal
 from service.access import apikeys
 from service.access.apikeys import Scope
-from service.access.tables import ApiKeyRow, CallerRow, IssuerRow
+from service.access.tables import CallerRow, CredentialRow, IssuerRow
 from service.db import new_id
+from service.journal import Fact
 
 
 class UnknownIssuer(Exception):
@@ -36,6 +38,7 @@ async def create_key(
     caller: str,
     environment: str,
     pepper: SecretStr,
+    pepper_version: int = 1,
     scopes: Sequence[Scope] = (Scope.ISSUE,),
 ) -> apikeys.ApiKey:
     """Make a key for a caller of an issuer; the caller is made when it is new.
@@ -51,8 +54,24 @@ async def create_key(
         raise UnknownIssuer(f"there is no issuer {issuer!r}: create it with `muniment issuers create`")
     key = apikeys.make(environment)
     caller_id = await _caller(session, issuer_id, caller)
-    stored = {"secret_hmac": key.hashed(pepper), "scopes": sorted({*scopes})}
-    session.add(ApiKeyRow(id=key.id, caller_id=caller_id, **stored))
+    session.add(
+        CredentialRow(
+            id=key.id,
+            family_id=new_id(),
+            version=1,
+            caller_id=caller_id,
+            environment=environment,
+            kind="bearer",
+            name=caller,
+            scopes=sorted({*scopes}),
+            secret_hmac=key.hashed(pepper),
+            pepper_version=pepper_version,
+            activated_at=func.now(),
+        )
+    )
+    await session.flush()
+    body = {"key": key.id, "by": None, "proves_by": "bearer", "scopes": sorted({*scopes}), "for": str(caller_id)}
+    await journal.append(session, [Fact("key.created", issuer_id, body)])
     return key
 
 

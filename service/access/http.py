@@ -1,76 +1,168 @@
-"""Bearer authentication of a request, and what its key may do."""
+"""Authentication of a request, and what its credential may do."""
 
-import hmac
-from collections.abc import Awaitable, Callable
-from typing import Annotated
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any
 
-from fastapi import Depends, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi import Depends, FastAPI, Request
+from fastapi.dependencies.models import Dependant
+from fastapi.openapi.models import APIKey
+from fastapi.routing import iter_route_contexts
+from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
-from service.access import apikeys
+from service.access import signature_problems, signatures, signed_requests
+from service.access.admission import Admission
 from service.access.apikeys import Scope
-from service.access.queries import Caller, StoredKeys
+from service.access.key_limits import read_limits
+from service.access.key_problems import HeadersTooLarge, KeyExpired, KeyInUrl, ScopeMissing, Unauthorized
+from service.access.queries import Caller
+from service.access.roles import opened
+from service.access.rates import QuotaExceeded, Quotas
+from service.access.signature_problems import SignatureRequired
+from service.access.signed_requests import SignedRequests
+from service.db import act_for
 from service.errors import Problem
-from service.settings import Settings
 
 _bearer = HTTPBearer(
     auto_error=False, scheme_name="ApiKey", description="An API key made by `muniment keys create`: `munsk_…`."
 )
 
 
-class Unauthorized(Problem):
-    """The API key is missing, malformed, unknown or revoked; the answer is the same for each."""
+_signature = APIKeyHeader(
+    name="Signature",
+    auto_error=False,
+    scheme_name="httpSignature",
+    description=f"A signature of the whole request (RFC 9421) by the profile `{signatures.TAG}`; wallets by ERC-8128.",
+)
+_signature.model = APIKey.model_validate(
+    {
+        **_signature.model.model_dump(by_alias=True),
+        "x-http-message-signature": {"profile": signatures.TAG, "components": list(signatures.COMPONENTS)},
+    }
+)
 
-    slug, title, status = "unauthorized", "A valid API key is required", 401
+WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+ALL = WRITES | {"GET"}
 
+GATE: tuple[type[Problem], ...] = (HeadersTooLarge, KeyInUrl)
+"""Problems of every route, whoever asks."""
 
-class ScopeMissing(Problem):
-    """The API key is good, but not for this: `scope` says what it lacks."""
-
-    slug, title, status = "scope-missing", "The API key lacks the scope", 403
-
-
-REFUSED: tuple[type[Problem], ...] = (Unauthorized, ScopeMissing)
+REFUSED: tuple[type[Problem], ...] = (
+    *GATE,
+    Unauthorized,
+    KeyExpired,
+    ScopeMissing,
+    QuotaExceeded,
+    *signature_problems.PROBLEMS,
+)
 """Problems of every route that asks for a key."""
 
 
 async def authenticate(
-    request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+    request: Request,
+    given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+    _documented: Annotated[str | None, Depends(_signature)],
 ) -> Caller:
-    """The caller that the request's key belongs to.
+    """The caller that the request's key belongs to, or the one that signed it.
 
     Raises:
         Unauthorized: for every reason alike, so that nothing can be learnt from the answer.
+        KeyExpired: of a credential that has proved itself.
+        QuotaExceeded: too many requests of the credential or its issuer, or too many failures from the address.
     """
-    refusal = Unauthorized("send `Authorization: Bearer munsk_…` with a key made by `muniment keys create`")
-    key = apikeys.parse(given.credentials) if given else None
-    if key is None:
-        raise refusal
-    keys: StoredKeys = request.app.state.keys
-    settings: Settings = request.app.state.settings
-    stored = await keys.ask(key.id)
-    # An unknown id costs the same hash as a known one, so that time does not tell them apart.
-    hashed = key.hashed(settings.api_key_pepper)
-    if stored is None or not hmac.compare_digest(hashed, stored.secret_hmac) or not stored.usable:
-        raise refusal
-    return stored.caller
+    admission: Admission = request.app.state.admission
+    quotas: Quotas = request.app.state.quotas
+    address = request.client.host if request.client else None
+    quotas.look_at(address)
+    try:
+        caller = await _proved(request, given, admission, address)
+    except (Unauthorized, KeyExpired):
+        quotas.failed(address)
+        raise
+    # What follows sees this issuer's rows alone.
+    act_for(caller.issuer_id)
+    request.state.caller = caller
+    request.state.standings = quotas.take(caller.key_id, caller.issuer_id)
+    return caller
 
 
-def require(scope: Scope) -> Callable[[Caller], Awaitable[Caller]]:
-    """A dependency: the caller, whose key must have this scope."""
+async def _proved(
+    request: Request, given: HTTPAuthorizationCredentials | None, admission: Admission, address: str | None
+) -> Caller:
+    if signed_requests.is_signed(request.headers):
+        signed: SignedRequests = request.app.state.signed_requests
+        return await signed.caller_of(request, admission, address)
+    # Of two headers one reader takes the first and another one the last.
+    alone = len(request.headers.getlist("authorization")) == 1
+    return await admission.by_key(given.credentials if given and alone else None, address)
 
-    async def scoped(caller: Annotated[Caller, Depends(authenticate)]) -> Caller:
-        if scope not in caller.scopes:
-            raise ScopeMissing(f"make a key for it: `muniment keys create --scope {scope}`", scope=scope)
+
+def insist_on_signature(request: Request, caller: Caller) -> None:
+    """Make sure that what moves property, shows secrets or gives rights was signed: where the deployment is live, and
+    of a credential whose limits ask for it.
+
+    Raises:
+        SignatureRequired: it was not.
+    """
+    if caller.signed:
+        return
+    if request.app.state.settings.environment == "live" or read_limits(dict(caller.limits)).signature_required:
+        raise SignatureRequired(f"sign the request by the profile {signatures.TAG}, with a credential to sign with")
+
+
+@dataclass(frozen=True, slots=True)
+class Scoped:
+    """A dependency: the caller, whose key must have this scope, and whose role must go so far.
+
+    `signed` are the methods by which what is asked must be signed, as `insist_on_signature` says.
+    """
+
+    scope: Scope
+    signed: frozenset[str] = frozenset()
+
+    async def __call__(self, request: Request, caller: Annotated[Caller, Depends(authenticate)]) -> Caller:
+        """Raises: SignatureRequired, ScopeMissing."""
+        if request.method in self.signed:
+            insist_on_signature(request, caller)
+        if self.scope not in opened(caller.scopes, caller.role):
+            raise ScopeMissing(f"make a key for it: `muniment keys create --scope {self.scope}`", scope=self.scope)
         return caller
 
-    return scoped
+
+def require(scope: Scope, *, signed: frozenset[str] = frozenset()) -> Scoped:
+    """A dependency: the caller, whose key must have this scope."""
+    return Scoped(scope, signed)
 
 
-Authenticated = Annotated[Caller, Depends(require(Scope.ISSUE))]
-"""Whoever may do what issuers do."""
+def describe_scopes(app: FastAPI) -> None:
+    """Tell of each operation in an app's OpenAPI document which scopes it asks for, all of them: x-required-scopes."""
+    plain = app.openapi
 
-Operating = Annotated[Caller, Depends(require(Scope.TRANSACTIONS))]
+    def openapi() -> dict[str, Any]:
+        document = plain()
+        for route in iter_route_contexts(app.routes):
+            scopes = sorted({*_scopes(route.dependant)}) if hasattr(route, "dependant") else []
+            for method in route.methods or () if scopes else ():
+                document["paths"][route.path][method.lower()]["x-required-scopes"] = scopes
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend it
+
+
+def _scopes(dependant: Dependant) -> Iterator[str]:
+    if isinstance(dependant.call, Scoped):
+        yield dependant.call.scope.value
+    for each in dependant.dependencies:
+        yield from _scopes(each)
+
+
+EXPORTING = Depends(require(Scope.EXPORTS, signed=ALL))
+"""Whoever may take whole registers away: these must be signed though they only read."""
+
+Viewing = Annotated[Caller, Depends(require(Scope.READ, signed=WRITES))]
+"""Whoever may see what is the issuer's."""
+
+Operating = Annotated[Caller, Depends(require(Scope.TRANSACTIONS, signed=WRITES))]
 """Whoever may see and steer the issuer's transactions."""
 
 Scraping = Annotated[Caller, Depends(require(Scope.METRICS))]
@@ -79,11 +171,20 @@ Scraping = Annotated[Caller, Depends(require(Scope.METRICS))]
 Tokenizing = Annotated[Caller, Depends(require(Scope.VAULT_TOKENIZE))]
 """Whoever may hand values to the vault and take vault tokens back."""
 
-Revealing = Annotated[Caller, Depends(require(Scope.VAULT_REVEAL))]
+Revealing = Annotated[Caller, Depends(require(Scope.VAULT_REVEAL, signed=ALL))]
 """Whoever may see values again."""
 
 Searching = Annotated[Caller, Depends(require(Scope.VAULT_SEARCH))]
 """Whoever may read what is known of records besides their values."""
 
-Governing = Annotated[Caller, Depends(require(Scope.VAULT_POLICY))]
+Governing = Annotated[Caller, Depends(require(Scope.VAULT_POLICY, signed=WRITES))]
 """Whoever may decide what the vault keeps and forgets."""
+
+Administering = Annotated[Caller, Depends(require(Scope.KEYS_ADMIN, signed=WRITES))]
+"""Whoever may make credentials, and end them."""
+
+Auditing = Annotated[Caller, Depends(require(Scope.KEYS_READ))]
+"""Whoever may see which credentials there are, and how they are used."""
+
+Anyone = Annotated[Caller, Depends(authenticate)]
+"""Whoever has a credential."""

@@ -1,9 +1,10 @@
-"""Who may call."""
+"""Who may call, and what a caller proves itself with."""
 
-from datetime import datetime
+from datetime import date, datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, String, UniqueConstraint, func
+from sqlalchemy import BigInteger, ForeignKey, Index, String, UniqueConstraint, func, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -22,7 +23,7 @@ class IssuerRow(Base):
 
 
 class CallerRow(Base):
-    """An API client of one issuer."""
+    """An API client of one issuer. Of one that is deleted no credential opens anything."""
 
     __tablename__ = "callers"
     __table_args__ = (UniqueConstraint("issuer_id", "name"),)
@@ -31,16 +32,73 @@ class CallerRow(Base):
     issuer_id: Mapped[UUID] = mapped_column(ForeignKey(IssuerRow.id))
     name: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    role: Mapped[str | None]
+    deleted_at: Mapped[datetime | None]
 
 
-class ApiKeyRow(Base):
-    """A bearer key: its public id and a keyed hash, never the key. `scopes` is what it may do."""
+class CredentialRow(Base):
+    """What a caller proves itself with, under its public id; never its secret in the clear.
 
-    __tablename__ = "api_keys"
+    A bearer key has a keyed hash of its text, `ed25519` a public key, `hmac` a sealed secret, `wallet` an account.
+    Its state is not stored: `key_states` computes it from the times.
+    """
+
+    __tablename__ = "credentials"
+    __table_args__ = (
+        UniqueConstraint("family_id", "version"),
+        Index("credentials_account_idx", "account", "chain_id", postgresql_where=text("account IS NOT NULL")),
+    )
 
     id: Mapped[str] = mapped_column(primary_key=True)
-    caller_id: Mapped[UUID] = mapped_column(ForeignKey(CallerRow.id))
-    secret_hmac: Mapped[bytes]
-    scopes: Mapped[list[str]] = mapped_column(ARRAY(String), server_default="{issue}")
+    family_id: Mapped[UUID]
+    version: Mapped[int]
+    caller_id: Mapped[UUID] = mapped_column(ForeignKey(CallerRow.id), index=True)
+    environment: Mapped[str | None]
+    kind: Mapped[str]
+    name: Mapped[str]
+    scopes: Mapped[list[str]] = mapped_column(ARRAY(String))
+    limits: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
+    secret_hmac: Mapped[bytes | None]
+    pepper_version: Mapped[int | None]
+    public_key: Mapped[bytes | None]
+    sealed_secret: Mapped[bytes | None]
+    account: Mapped[bytes | None]
+    chain_id: Mapped[int | None] = mapped_column(BigInteger)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    created_by: Mapped[str | None] = mapped_column(ForeignKey("credentials.id"))
+    activated_at: Mapped[datetime | None]
+    not_before: Mapped[datetime | None]
+    expires_at: Mapped[datetime | None]
+    retires_at: Mapped[datetime | None]
+    overlap_s: Mapped[int | None]
+    overlap_starts: Mapped[str | None]
+    suspended_at: Mapped[datetime | None]
+    suspended_for: Mapped[str | None]
     revoked_at: Mapped[datetime | None]
+    revoked_for: Mapped[str | None]
+    replaced_by: Mapped[str | None] = mapped_column(ForeignKey("credentials.id"))
+    last_used_at: Mapped[datetime | None]
+
+
+class CredentialUseRow(Base):
+    """How often a credential called an operation from a network on a UTC day, and how often that failed."""
+
+    __tablename__ = "credential_uses"
+
+    credential_id: Mapped[str] = mapped_column(ForeignKey(CredentialRow.id), primary_key=True)
+    day: Mapped[date] = mapped_column(primary_key=True)
+    operation: Mapped[str] = mapped_column(primary_key=True)
+    network: Mapped[str] = mapped_column(primary_key=True)
+    count: Mapped[int] = mapped_column(BigInteger)
+    failed_count: Mapped[int] = mapped_column(BigInteger)
+
+
+class AccessRefusalRow(Base):
+    """How often a key was refused for a reason on a UTC day; all ids that nobody has are one, the empty one."""
+
+    __tablename__ = "access_refusals"
+
+    key_id: Mapped[str] = mapped_column(primary_key=True)
+    reason: Mapped[str] = mapped_column(primary_key=True)
+    day: Mapped[date] = mapped_column(primary_key=True)
+    count: Mapped[int] = mapped_column(BigInteger)

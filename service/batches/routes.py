@@ -7,7 +7,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
-from service.access.http import REFUSED, Authenticated
+from service.access.http import REFUSED, Viewing
 from service.batches import commands, queries
 from service.batches.orders import BODY_BYTES_MAX, FREEZE, IDENTITY, MINT, ROWS_MAX, TRANSFER, Kind, read_rows
 from service.batches.problems import BatchInvalid, BatchNotFound, BatchRefused
@@ -81,7 +81,7 @@ def _body(kind: Kind) -> dict[str, Any]:
 
 
 async def _send(
-    kind: Kind, token_id: UUID | None, http: Request, ask: AskingDep, ledger: LedgerDep, response: Response
+    kind: Kind, token_id: UUID | None, http: Request, ask: Asking, ledger: LedgerDep, response: Response
 ) -> BatchView:
     body, media_type = await http.body(), http.headers.get("content-type", "")
     rows = await asyncio.to_thread(read_rows, kind, media_type, body)
@@ -96,7 +96,7 @@ def _accepted(batch: Batch, response: Response) -> BatchView:
 
 def _to_token(kind: Kind, summary: str) -> None:
     async def endpoint(
-        token_id: UUID, http: Request, ask: AskingDep, ledger: LedgerDep, response: Response
+        token_id: UUID, http: Request, ask: TokensAsking, ledger: LedgerDep, response: Response
     ) -> BatchView:
         return await _send(kind, token_id, http, ask, ledger, response)
 
@@ -122,13 +122,13 @@ _to_token(FREEZE, f"Freeze units of up to {ROWS_MAX:,} accounts: every row passe
     responses=documented(*_SEND, *_REGISTRY),
     openapi_extra=_body(IDENTITY),
 )
-async def identity_batch(http: Request, ask: AskingDep, ledger: LedgerDep, response: Response) -> BatchView:
+async def identity_batch(http: Request, ask: ComplianceAsking, ledger: LedgerDep, response: Response) -> BatchView:
     """Say what is attested about up to 10,000 investors: every row passes, or nothing is sent."""
     return await _send(IDENTITY, None, http, ask, ledger, response)
 
 
 @router.get("/batches/{batch_id}", responses=documented(*REFUSED, BatchNotFound))
-async def read_batch(batch_id: UUID, caller: Authenticated, db: Db) -> BatchView:
+async def read_batch(batch_id: UUID, caller: Viewing, db: Db) -> BatchView:
     """How far a batch is: poll it until `state` is neither `pending` nor `running`."""
     async with db.read() as connection:
         return BatchView.of(await queries.batch(connection, issuer_id=caller.issuer_id, id=batch_id))
@@ -136,7 +136,7 @@ async def read_batch(batch_id: UUID, caller: Authenticated, db: Db) -> BatchView
 
 @router.get("/batches", responses=documented(*REFUSED, BadCursor))
 async def list_batches(
-    caller: Authenticated, db: Db, cursor: CursorParameter = None, limit: Limit = 50
+    caller: Viewing, db: Db, cursor: CursorParameter = None, limit: Limit = 50
 ) -> Page[BatchView]:
     """The issuer's batches, newest first."""
     before = decode_cursor(cursor, _LIST, UUID)[0] if cursor else None
@@ -148,7 +148,7 @@ async def list_batches(
 
 @router.get("/batches/{batch_id}/packs", responses=documented(*REFUSED, BatchNotFound, BadCursor))
 async def list_batch_packs(
-    batch_id: UUID, caller: Authenticated, db: Db, cursor: CursorParameter = None, limit: Limit = 50
+    batch_id: UUID, caller: Viewing, db: Db, cursor: CursorParameter = None, limit: Limit = 50
 ) -> Page[PackView]:
     """The operations that carry a batch, in the order of their rows."""
     after = decode_cursor(cursor, _PACKS, int)[0] if cursor else 0
@@ -170,7 +170,7 @@ async def list_batch_packs(
 async def list_batch_rows(
     batch_id: UUID,
     http: Request,
-    caller: Authenticated,
+    caller: Viewing,
     db: Db,
     status: Annotated[RowStatus | None, Query()] = None,
     cursor: CursorParameter = None,
@@ -198,7 +198,7 @@ async def list_batch_rows(
 
 @router.post("/batches/{batch_id}/cancel", status_code=202, responses=documented(*WRITE, BatchNotFound))
 async def cancel_batch(
-    batch_id: UUID, order: EmptyOrder, ask: AskingDep, ledger: LedgerDep, response: Response
+    batch_id: UUID, order: EmptyOrder, ask: BatchesAsking, ledger: LedgerDep, response: Response
 ) -> BatchView:
     """Take back the packs that are not in a block yet; `cancelled` says how many, and for how many it was too late."""
     return _accepted(await commands.cancel(ledger, ask(order), batch_id), response)
@@ -210,7 +210,7 @@ async def cancel_batch(
     responses=documented(*_SEND, *_TOKEN, *_REGISTRY, BatchNotFound),
 )
 async def resume_batch(
-    batch_id: UUID, order: EmptyOrder, ask: AskingDep, ledger: LedgerDep, response: Response
+    batch_id: UUID, order: EmptyOrder, ask: BatchesAsking, ledger: LedgerDep, response: Response
 ) -> BatchView:
     """Send again the packs that failed or were cancelled. What the chain has done already is not done twice."""
     return _accepted(await commands.resume(ledger, ask(order), batch_id), response)

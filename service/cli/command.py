@@ -61,6 +61,7 @@ def _sentence(error: Exception) -> str | None:
     from service.access.commands import UnknownIssuer
     from service.chain.node import NodeRefused, NodeUnavailable
     from service.chain.reader import WrongChain
+    from service.client.problems import Unusable
     from service.db import NOT_MIGRATED, UNAVAILABLE, is_not_migrated
     from service.errors import Problem
     from service.factory import NoDeterministicDeployer, NoFactory
@@ -69,7 +70,6 @@ def _sentence(error: Exception) -> str | None:
     from service.mirror.reindexing import NotMirrored
     from service.mirror.verify import ReorganisedMeanwhile
     from service.operators.rotation import RotationRefused
-    from service.remote.calls import Unusable
     from service.transactions.direct import NoEther, NotMined
 
     expected: tuple[type[Exception], ...] = (

@@ -1,25 +1,28 @@
 """`muniment issuers` and `muniment keys`: tenants, and who may call for them."""
 
+import json
 import sys
-from enum import StrEnum
-from typing import Annotated, Any
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, TypeVar
 
 import typer
+from rich.markup import escape
+from rich.table import Table
 
 from service.access.apikeys import ApiKey, Scope
 from service.addresses import checksum
 from service.cli import frame
-from service.settings import read_settings
+from service.settings import Settings, read_settings
+
+T = TypeVar("T")
 
 issuers = frame.group("Tenants.")
 keys = frame.group("API keys.")
 
 
-class Environment(StrEnum):
-    """Where a key is good."""
-
-    LIVE = "live"
-    TEST = "test"
+KeyArgument = Annotated[str, typer.Argument(help="The key's public id, the eleven characters that `list` shows.")]
+IssuerOption = Annotated[str, typer.Option(help="The issuer whose resources the keys open.")]
+ReasonOption = Annotated[str, typer.Option(help="Why; the journal keeps it.")]
 
 
 @issuers.command("create")
@@ -48,14 +51,13 @@ def create_issuer(
 
 @keys.command("create")
 def create_key(
-    issuer: Annotated[str, typer.Option(help="The issuer whose resources the key opens.")],
+    issuer: IssuerOption,
     caller: Annotated[str, typer.Option(help="Who will use it; made when new.")] = "default",
-    environment: Annotated[Environment, typer.Option(help="Part of the key's text.")] = Environment.TEST,
     scope: Annotated[
         list[Scope] | None, typer.Option(help="What it may do; may be given again. `issue` when left out.")
     ] = None,
 ) -> None:
-    """Make an API key. It is printed once, and only its hash is kept."""
+    """Make an API key of this deployment's environment. It is printed once, and only its hash is kept."""
     from service.access import commands
 
     settings = read_settings()
@@ -66,9 +68,98 @@ def create_key(
                 session,
                 issuer=issuer,
                 caller=caller,
-                environment=environment,
+                environment=settings.environment,
                 pepper=settings.api_key_pepper,
+                pepper_version=settings.api_key_pepper_version,
                 scopes=scope or [Scope.ISSUE],
             )
 
     sys.stdout.write(frame.with_database(settings, work).text + "\n")
+
+
+@keys.command("list")
+def list_keys(issuer: IssuerOption, as_json: frame.JsonOption = False) -> None:
+    """The newest 500 credentials of an issuer, and how each stands; no secret is known any more."""
+    from service.access import key_queries
+    from service.access.key_views import KeyView
+
+    async def read(db: Any) -> list[Any]:
+        owner = await frame.issuer(db, issuer)
+        found = await key_queries.keys_page(db, issuer_id=owner.id, state=None, before=None, count_max=500)
+        return [KeyView.of(each) for each in found]
+
+    views = frame.with_database(read_settings(), read)
+    if as_json:
+        sys.stdout.write(json.dumps({"data": [each.model_dump(mode="json") for each in views]}) + "\n")
+        return
+    table = Table("id", "caller", "name", "kind", "version", "state", "ends", "last used", "scopes", box=None)
+    for each in views:
+        ends_at = min((at for at in (each.expires_at, each.retires_at) if at), default=None)
+        used = "never" if each.last_used_at is None else f"{each.last_used_at:%Y-%m-%d %H:%M}"
+        ends = "" if ends_at is None else f"{ends_at:%Y-%m-%d %H:%M}"
+        told = (each.id, each.caller, each.name, each.kind, str(each.version), each.state, ends, used)
+        table.add_row(*(escape(cell) for cell in told), " ".join(each.scopes))
+    frame.out.print(table)
+
+
+@keys.command("rotate")
+def rotate_key(
+    key: KeyArgument,
+    overlap_s: Annotated[
+        int, typer.Option(min=0, max=30 * 86_400, help="The former version ends so much later.")
+    ] = 86_400,
+    first_use: Annotated[bool, typer.Option("--first-use", help="Later than the first use of the new one.")] = False,
+) -> None:
+    """Make an API key's next version, with the same rights. It is printed once."""
+    from service.access import admission, key_commands
+    from service.access.key_orders import OverlapStarts, RotateOrder
+
+    settings = read_settings()
+    starts = OverlapStarts.FIRST_USE if first_use else OverlapStarts.NOW
+    order = RotateOrder(overlap_s=overlap_s, overlap_starts=starts)
+
+    async def work(session: Any, by: Any) -> Any:
+        try:
+            return await key_commands.rotate(session, admission.issuing_of(settings), by, key, order)
+        except ValueError as error:
+            raise frame.Refused(f"{error}: its owner rotates it, with POST /v1/keys/{key}/rotate") from None
+
+    sys.stdout.write(_of_key(settings, key, work).secret + "\n")
+
+
+@keys.command("revoke")
+def revoke_key(key: KeyArgument, reason: ReasonOption) -> None:
+    """End a credential at once and for ever."""
+    from service.access import key_commands
+
+    async def work(session: Any, by: Any) -> None:
+        await key_commands.revoke(session, by, key, reason)
+
+    _of_key(read_settings(), key, work)
+    frame.out.print(f"key {key} is revoked")
+
+
+@keys.command("revoke-all")
+def revoke_all_keys(issuer: IssuerOption, reason: ReasonOption) -> None:
+    """Break the glass: end every credential of an issuer at once and for ever."""
+    from service.access import key_commands
+
+    async def work(db: Any) -> int:
+        by = key_commands.By((await frame.issuer(db, issuer)).id)
+        async with db.transaction() as session:
+            return await key_commands.revoke_all(session, by, reason, sparing=None)
+
+    count = frame.with_database(read_settings(), work)
+    frame.out.print(f"{count} keys are revoked: make new ones with `muniment keys create`")
+
+
+def _of_key(settings: Settings, key: str, work: Callable[[Any, Any], Awaitable[T]]) -> T:
+    """Do something to a credential, on behalf of whoever runs the command."""
+    from service.access import key_commands, key_queries
+
+    async def do(db: Any) -> T:
+        by = key_commands.By(await key_queries.issuer_of(db, key))
+        async with db.transaction() as session:
+            return await work(session, by)
+
+    return frame.with_database(settings, do)

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from service.addresses import checksum, hex0x
 from service.cli import frame
-from service.remote.calls import plain
+from service.client.problems import plain
 from service.settings import Settings, read_settings
 
 REFRESH_S = 1.0

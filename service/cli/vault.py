@@ -27,6 +27,61 @@ def _vault() -> None:
     """The token vault."""
 
 
+@app.command()
+def upload(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A file of up to 1 GiB.")],
+    policy: Annotated[str | None, typer.Option(metavar="ID", help="Of kind vault and class document.")] = None,
+    name: Annotated[str | None, typer.Option(help="The file's own when left out.")] = None,
+    media_type: Annotated[str | None, typer.Option(help="By the file's ending when left out.")] = None,
+    subject: Annotated[str | None, typer.Option(help="The person whose erasure erases it, too.")] = None,
+    asset_token: Annotated[str | None, typer.Option(metavar="ID", help="The token of the asset it is about.")] = None,
+    key: Annotated[str | None, typer.Option(help="Idempotency key; a fresh one when left out.")] = None,
+    resume: Annotated[str | None, typer.Option(metavar="ID", help="Go on with a document of which some came.")] = None,
+    as_json: frame.JsonOption = False,
+) -> None:
+    """Send FILE to the token vault of MUNIMENT_URL; what breaks off is taken up where it broke.
+
+    Exit 0: all of it is there. 1: refused. 2: not all of it; the sentence says how to go on.
+    """
+    from service.remote import documents
+    from service.remote.batches import Terminal
+    from service.remote.command import check_key
+
+    if (policy is None) == (resume is None):
+        raise frame.Refused("give --policy for a new document, or --resume to go on with one")
+    check_key(key)
+    asked = {
+        "policy": policy,
+        "name": name,
+        "media_type": media_type,
+        "subject": subject,
+        "asset_token_id": asset_token,
+        "idempotency_key": key,
+    }
+    raise typer.Exit(documents.upload(file, asked, resume, Terminal(frame.out, frame.err, as_json)))
+
+
+@app.command()
+def download(
+    document: Annotated[str, typer.Argument(metavar="ID", help="The document's id.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A new file.")],
+    purpose: Annotated[str, typer.Option(help="One that the policy's reveal rules list.")],
+    reason: Annotated[str, typer.Option(help="Why; it stays in the journal.")],
+    as_json: frame.JsonOption = False,
+) -> None:
+    """Write a document of the token vault of MUNIMENT_URL to FILE, which its owner alone may read.
+
+    It is asked once: each reveal spends what the policy allows.
+
+    Exit 0: it is there and whole. 1: refused. 2: there is no file; the sentence says why.
+    """
+    from service.remote import documents
+    from service.remote.batches import Terminal
+
+    terminal = Terminal(frame.out, frame.err, as_json)
+    raise typer.Exit(documents.download(document, file, purpose=purpose, reason=reason, terminal=terminal))
+
+
 @app.command("check-disclosure")
 def check_disclosure(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A disclosure, as the API answered it; - for stdin.")],
@@ -66,7 +121,7 @@ def check_disclosure(
 
 
 def _print(proved: dict[str, str], root: bytes) -> None:
-    from service.remote.calls import plain
+    from service.client.problems import plain
 
     table = Table("attribute", "value", title=f"proved under 0x{root.hex()}", title_justify="left")
     for name, value in proved.items():
@@ -95,17 +150,18 @@ def _parse(root: str) -> bytes:
 def _recorded(subject: bytes, name: str) -> bytes:
     """The hash in the document record of a name, as the API's mirror has it."""
     from service.addresses import checksum
-    from service.remote.calls import Request
-    from service.remote.wire import Deployment, Refusal
+    from service.client.exchange import Request
+    from service.client.problems import ApiProblem
+    from service.remote.wire import Deployment
 
     deployment = Deployment.of_environment()
-    if deployment.api_key is None:
+    if deployment.credential is None:
         raise frame.Refused("set MUNIMENT_API_KEY to a key made by `muniment keys create`, or give --root")
     asked: dict[str, Any] = {"subject": checksum(subject)}
     while True:
         try:
             page = deployment.ask(Request("GET", "/v1/documents", authorized=True, query=asked)).content
-        except Refusal as refusal:
+        except ApiProblem as refusal:
             raise frame.Refused(str(refusal.problem["detail"])) from None
         for each in page["data"]:
             if each["name"] == name:

@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, BeforeValidator, WithJsonSchema
 
-from service.access.http import Authenticated
+from service.access.http import Viewing
 from service.addresses import parse_address
 from service.compliance import commands, problems, queries
 from service.compliance.orders import (
@@ -46,7 +46,7 @@ from service.errors import Problem
 from service.mirror import facts
 from service.mirror.queries import Contract, Label
 from service.operations.facts import FactHistoryView, FactView, facts_page
-from service.operations.http import CALL, AskingDep, LedgerDep, accepted
+from service.operations.http import CALL, ComplianceAsking, LedgerDep, accepted
 from service.operations.labels import LabelledPage, label_view
 from service.operations.reading import READ, Reading, ReadingAt, ReadingOnChain
 from service.operations.views import OperationView
@@ -100,14 +100,14 @@ NameInQuery = Annotated[
     responses=documented(*_INVESTOR, problems.HoldingsChanged, PersonNotFound),
 )
 async def set_identity(
-    order: PersonIdentityOrder, ask: AskingDep, ledger: LedgerDep, response: Response
+    order: PersonIdentityOrder, ask: ComplianceAsking, ledger: LedgerDep, response: Response
 ) -> OperationView:
     """Say what is attested about an investor: country, level, and until when."""
     return accepted(await commands.set_identity(ledger, ask(order), order), response)
 
 
 @router.post("/identities/block", status_code=202, tags=["compliance"], responses=documented(*_INVESTOR))
-async def block_identity(order: BlockOrder, ask: AskingDep, ledger: LedgerDep, response: Response) -> OperationView:
+async def block_identity(order: BlockOrder, ask: ComplianceAsking, ledger: LedgerDep, response: Response) -> OperationView:
     """Refuse every move by or to an investor, in all tokens, or end that."""
     return accepted(await commands.set_blocked(ledger, ask(order), order), response)
 
@@ -169,7 +169,7 @@ async def read_identity_history(
         tokens.TransferRestricted,
     ),
 )
-async def link_wallet(order: WalletOrder, ask: AskingDep, ledger: LedgerDep, response: Response) -> OperationView:
+async def link_wallet(order: WalletOrder, ask: ComplianceAsking, ledger: LedgerDep, response: Response) -> OperationView:
     """Say whose wallet a wallet is; what it holds counts for that investor from then on."""
     return accepted(await commands.link_wallet(ledger, ask(order), order), response)
 
@@ -203,7 +203,7 @@ async def read_wallet(wallet: AddressInPath, reading: ReadingAt) -> LabelledWall
     responses=documented(*_POLICY),
 )
 async def set_policy(
-    token_id: UUID, order: PolicyOrder, ask: AskingDep, ledger: LedgerDep, response: Response
+    token_id: UUID, order: PolicyOrder, ask: ComplianceAsking, ledger: LedgerDep, response: Response
 ) -> OperationView:
     """Set all rules of a token. The first time this comes before the first mint."""
     return accepted(await commands.set_policy(ledger, ask(order), token_id, order), response)
@@ -216,7 +216,7 @@ async def set_policy(
     responses=documented(*_POLICY, problems.PolicyMissing),
 )
 async def set_country_limit(
-    token_id: UUID, order: CountryLimitOrder, ask: AskingDep, ledger: LedgerDep, response: Response
+    token_id: UUID, order: CountryLimitOrder, ask: ComplianceAsking, ledger: LedgerDep, response: Response
 ) -> OperationView:
     """Give one country a limit on holders of its own."""
     return accepted(await commands.set_country_limit(ledger, ask(order), token_id, order), response)
@@ -259,7 +259,7 @@ async def read_policy_history(
     responses=documented(*_POLICY, problems.PolicyMissing, problems.InvestorInvalid),
 )
 async def set_lots(
-    token_id: UUID, order: LotsOrder, ask: AskingDep, ledger: LedgerDep, response: Response
+    token_id: UUID, order: LotsOrder, ask: ComplianceAsking, ledger: LedgerDep, response: Response
 ) -> OperationView:
     """Say what an investor may not go below yet: all lots, in place of those set before."""
     return accepted(await commands.set_lots(ledger, ask(order), token_id, order), response)
@@ -282,7 +282,7 @@ async def list_lots(
     tags=["documents"],
     responses=documented(*_WRITE, problems.SubjectNotFound, problems.DocumentHashMissing),
 )
-async def set_document(order: DocumentOrder, ask: AskingDep, ledger: LedgerDep, response: Response) -> OperationView:
+async def set_document(order: DocumentOrder, ask: ComplianceAsking, ledger: LedgerDep, response: Response) -> OperationView:
     """Publish a document about a token or another contract of the issuer: its first version, or the next one."""
     return accepted(await commands.set_document(ledger, ask(order), order), response)
 
@@ -291,7 +291,7 @@ async def set_document(order: DocumentOrder, ask: AskingDep, ledger: LedgerDep, 
     "/documents/remove", status_code=202, tags=["documents"], responses=documented(*_WRITE, problems.DocumentNotFound)
 )
 async def remove_document(
-    order: DocumentRemovalOrder, ask: AskingDep, ledger: LedgerDep, response: Response
+    order: DocumentRemovalOrder, ask: ComplianceAsking, ledger: LedgerDep, response: Response
 ) -> OperationView:
     """Take a document out of force; its versions stay readable."""
     return accepted(await commands.remove_document(ledger, ask(order), order), response)
@@ -328,7 +328,7 @@ async def read_document_history(
 
 @router.post("/tokens/{token_id}/reserve/attester", status_code=202, tags=["reserve"], responses=documented(*_RESERVE))
 async def set_attester(
-    token_id: UUID, order: AttesterOrder, ask: AskingDep, ledger: LedgerDep, response: Response
+    token_id: UUID, order: AttesterOrder, ask: ComplianceAsking, ledger: LedgerDep, response: Response
 ) -> OperationView:
     """Say who vouches for a token's reserve; what was attested before no longer counts."""
     return accepted(await commands.set_attester(ledger, ask(order), token_id, order), response)
@@ -348,7 +348,7 @@ async def set_attester(
     ),
 )
 async def attest_reserve(
-    token_id: UUID, order: AttestationOrder, ask: AskingDep, ledger: LedgerDep, response: Response
+    token_id: UUID, order: AttestationOrder, ask: ComplianceAsking, ledger: LedgerDep, response: Response
 ) -> OperationView:
     """Bring what the attester signed to the chain. Anybody may, since the signature is what counts."""
     return accepted(await commands.attest(ledger, ask(order), token_id, order), response)
@@ -359,7 +359,7 @@ async def attest_reserve(
     tags=["reserve"],
     responses=documented(*_READ, *_TOKEN, deployments.ContractNotDeployed, BodyTooLarge),
 )
-async def prepare_attestation(token_id: UUID, order: ReserveOrder, caller: Authenticated, db: Db) -> TypedDataView:
+async def prepare_attestation(token_id: UUID, order: ReserveOrder, caller: Viewing, db: Db) -> TypedDataView:
     """What an attester is to sign with its wallet. Nothing is stored."""
     typed = await commands.attestation(db, issuer_id=caller.issuer_id, token_id=token_id, order=order)
     return TypedDataView.of(typed)

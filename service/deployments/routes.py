@@ -8,14 +8,14 @@ from fastapi import APIRouter, Query, Response
 from fastapi import Path as PathParameter
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from service.access.http import REFUSED, Authenticated
+from service.access.http import REFUSED, Viewing
 from service.addresses import Address
 from service.chain import times
 from service.deployments import commands, problems, queries
 from service.deployments.commands import ROLES
 from service.deployments.orders import AuthorityOrder, ContractOrder, EmptyOrder, GrantOrder, RevokeOrder, Role
 from service.operations.facts import FactView, contract_at, facts_page
-from service.operations.http import CALL, AskingDep, LedgerDep, accepted
+from service.operations.http import CALL, ContractsAsking, LedgerDep, accepted
 from service.operations.labels import LabelledPage
 from service.operations.reading import READ, ReadingAt
 from service.operations.views import OperationView
@@ -69,20 +69,20 @@ class DeploymentView(BaseModel):
 
 @router.post("/authority", status_code=202, tags=["contracts"], responses=documented(*_DEPLOY))
 async def deploy_authority(
-    order: AuthorityOrder, ask: AskingDep, ledger: LedgerDep, response: Response
+    order: AuthorityOrder, ask: ContractsAsking, ledger: LedgerDep, response: Response
 ) -> OperationView:
     """Deploy the contract that says who may do what on all of the issuer's contracts. The first thing to do."""
     return accepted(await commands.deploy_authority(ledger, ask(order), order), response)
 
 
 @router.post("/contracts", status_code=202, tags=["contracts"], responses=documented(*_DEPLOY, *_NEEDS))
-async def deploy_contract(order: ContractOrder, ask: AskingDep, ledger: LedgerDep, response: Response) -> OperationView:
+async def deploy_contract(order: ContractOrder, ask: ContractsAsking, ledger: LedgerDep, response: Response) -> OperationView:
     """Deploy one of the issuer's registries."""
     return accepted(await commands.deploy_contract(ledger, ask(order), order), response)
 
 
 @router.get("/contracts", tags=["contracts"], responses=documented(*REFUSED))
-async def list_contracts(caller: Authenticated, db: Db) -> list[DeploymentView]:
+async def list_contracts(caller: Viewing, db: Db) -> list[DeploymentView]:
     """The issuer's contracts besides its tokens: a handful, newest first."""
     async with db.read() as connection:
         rows = await queries.deployments(connection, issuer_id=caller.issuer_id)
@@ -90,13 +90,13 @@ async def list_contracts(caller: Authenticated, db: Db) -> list[DeploymentView]:
 
 
 @router.post("/roles/grant", status_code=202, tags=["roles"], responses=documented(*_ROLE))
-async def grant_role(order: GrantOrder, ask: AskingDep, ledger: LedgerDep, response: Response) -> OperationView:
+async def grant_role(order: GrantOrder, ask: ContractsAsking, ledger: LedgerDep, response: Response) -> OperationView:
     """Give an account a role; of a member it changes the delay."""
     return accepted(await commands.grant_role(ledger, ask(order), order), response)
 
 
 @router.post("/roles/revoke", status_code=202, tags=["roles"], responses=documented(*_ROLE))
-async def revoke_role(order: RevokeOrder, ask: AskingDep, ledger: LedgerDep, response: Response) -> OperationView:
+async def revoke_role(order: RevokeOrder, ask: ContractsAsking, ledger: LedgerDep, response: Response) -> OperationView:
     """Take a role from an account. The last administrator stays."""
     return accepted(await commands.revoke_role(ledger, ask(order), order), response)
 
@@ -154,7 +154,7 @@ async def _authority_facts(
     "/scheduled/{scheduled_id}/execute", status_code=202, tags=["scheduled"], responses=documented(*_SCHEDULED)
 )
 async def execute_scheduled(
-    scheduled_id: Bytes32InPath, order: EmptyOrder, ask: AskingDep, ledger: LedgerDep, response: Response
+    scheduled_id: Bytes32InPath, order: EmptyOrder, ask: ContractsAsking, ledger: LedgerDep, response: Response
 ) -> OperationView:
     """Carry out what the issuer's signer has scheduled, once its delay has passed."""
     return accepted(await commands.execute_scheduled(ledger, ask(order), scheduled_id), response)
@@ -162,7 +162,7 @@ async def execute_scheduled(
 
 @router.post("/scheduled/{scheduled_id}/cancel", status_code=202, tags=["scheduled"], responses=documented(*_SCHEDULED))
 async def cancel_scheduled(
-    scheduled_id: Bytes32InPath, order: EmptyOrder, ask: AskingDep, ledger: LedgerDep, response: Response
+    scheduled_id: Bytes32InPath, order: EmptyOrder, ask: ContractsAsking, ledger: LedgerDep, response: Response
 ) -> OperationView:
     """Take a scheduled action off the list."""
     return accepted(await commands.cancel_scheduled(ledger, ask(order), scheduled_id), response)

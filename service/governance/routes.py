@@ -31,7 +31,7 @@ from service.governance.views import (
 from service.mirror import facts
 from service.mirror.queries import Contract, Label
 from service.operations import queries as operations
-from service.operations.http import CALL, AskingDep, LedgerDep, accepted
+from service.operations.http import CALL, GovernanceAsking, LedgerDep, accepted
 from service.operations.labels import LabelledPage, Row, label_view
 from service.operations.reading import READ, Reading, ReadingAt
 from service.operations.views import OperationView
@@ -90,7 +90,7 @@ _TOKEN: Problems = (*READ, tokens.TokenNotFound, tokens.TokenNotDeployed, tokens
         problems.GovernorSettingInvalid,
     ),
 )
-async def deploy_governor(order: GovernorOrder, ask: AskingDep, ledger: LedgerDep, response: Response) -> OperationView:
+async def deploy_governor(order: GovernorOrder, ask: GovernanceAsking, ledger: LedgerDep, response: Response) -> OperationView:
     """Deploy the governor of a governance token, and its timelock. GET /v1/governors then tells its id."""
     return accepted(await commands.deploy_governor(ledger, ask(order), order), response)
 
@@ -136,7 +136,7 @@ async def _governor_view(
     ),
 )
 async def propose(
-    governor_id: UUID, order: ProposalOrder, ask: AskingDep, ledger: LedgerDep, response: Response
+    governor_id: UUID, order: ProposalOrder, ask: GovernanceAsking, ledger: LedgerDep, response: Response
 ) -> OperationView:
     """Propose calls of the issuer's contracts, in the name of its signer. `parameters` tells the `proposal_id`."""
     return accepted(await commands.propose(ledger, ask(order), governor_id, order), response)
@@ -214,7 +214,7 @@ async def vote(
     governor_id: UUID,
     proposal_id: ProposalInPath,
     order: BallotOrder,
-    ask: AskingDep,
+    ask: GovernanceAsking,
     ledger: LedgerDep,
     response: Response,
 ) -> OperationView:
@@ -231,7 +231,7 @@ async def prepare_vote(
     governor_id: UUID,
     proposal_id: ProposalInPath,
     order: PrepareBallotOrder,
-    ask: AskingDep,
+    ask: GovernanceAsking,
     ledger: LedgerDep,
     response: Response,
 ) -> PreparedView:
@@ -246,7 +246,7 @@ async def queue(
     governor_id: UUID,
     proposal_id: ProposalInPath,
     order: EmptyOrder,
-    ask: AskingDep,
+    ask: GovernanceAsking,
     ledger: LedgerDep,
     response: Response,
 ) -> OperationView:
@@ -259,7 +259,7 @@ async def execute(
     governor_id: UUID,
     proposal_id: ProposalInPath,
     order: EmptyOrder,
-    ask: AskingDep,
+    ask: GovernanceAsking,
     ledger: LedgerDep,
     response: Response,
 ) -> OperationView:
@@ -272,7 +272,7 @@ async def cancel(
     governor_id: UUID,
     proposal_id: ProposalInPath,
     order: EmptyOrder,
-    ask: AskingDep,
+    ask: GovernanceAsking,
     ledger: LedgerDep,
     response: Response,
 ) -> OperationView:

@@ -1,11 +1,12 @@
 """What routes that write share: the ledger, the intention of a request, and the answer 202."""
 
-from typing import Annotated, Protocol
+from typing import Annotated, Any, Protocol
 from uuid import UUID
 
 from fastapi import Depends, Request, Response
 
-from service.access.http import REFUSED, Authenticated
+from service.access.apikeys import Scope
+from service.access.http import REFUSED, WRITES, require
 from service.access.queries import Caller
 from service.errors import Problem
 from service.mirror.queries import MirrorEmpty
@@ -52,11 +53,22 @@ def asking(request: Request, caller: Caller, key: str) -> Asking:
     return ask
 
 
-async def _asking(request: Request, caller: Authenticated, key: IdempotencyKey) -> Asking:
-    return asking(request, caller, key)
+def asking_with(scope: Scope) -> Any:
+    """A dependency: what makes a caller's intentions, whose key must have this scope."""
+
+    async def ask(
+        request: Request, caller: Annotated[Caller, Depends(require(scope, signed=WRITES))], key: IdempotencyKey
+    ) -> Asking:
+        return asking(request, caller, key)
+
+    return Depends(ask)
 
 
-AskingDep = Annotated[Asking, Depends(_asking)]
+TokensAsking = Annotated[Asking, asking_with(Scope.TOKENS_WRITE)]
+ComplianceAsking = Annotated[Asking, asking_with(Scope.COMPLIANCE_WRITE)]
+GovernanceAsking = Annotated[Asking, asking_with(Scope.GOVERNANCE_WRITE)]
+ContractsAsking = Annotated[Asking, asking_with(Scope.CONTRACTS_WRITE)]
+BatchesAsking = Annotated[Asking, asking_with(Scope.BATCHES_WRITE)]
 
 WRITE: tuple[type[Problem], ...] = (*REFUSED, IdempotencyKeyReused, BodyTooLarge)
 """Problems of every write."""

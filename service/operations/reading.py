@@ -12,7 +12,7 @@ from psycopg.errors import QueryCanceled, SerializationFailure
 from pydantic import BeforeValidator, WithJsonSchema
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.access.http import REFUSED, Authenticated
+from service.access.http import REFUSED, Viewing
 from service.access.queries import Caller
 from service.db import UNAVAILABLE, Database, ReadConnection, Reads, Replica
 from service.errors import Problem
@@ -194,7 +194,7 @@ class Reading:
 
 async def reading_now(
     request: Request,
-    caller: Authenticated,
+    caller: Viewing,
     min_block: Annotated[BlockNumber, Query(description="Wait until the mirror has this block.")] = None,
 ) -> Reading:
     """A read of the newest block."""
@@ -203,7 +203,7 @@ async def reading_now(
 
 async def reading_on_chain(
     request: Request,
-    caller: Authenticated,
+    caller: Viewing,
     at_block: Annotated[BlockNumber, Query(description="Answer as of the end of this block.")] = None,
     at_time: Annotated[
         Time,

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query
 
-from service.access.http import REFUSED, Authenticated
+from service.access.http import REFUSED, Viewing
 from service.operations import queries
 from service.operations.queries import OperationNotFound
 from service.operations.views import OperationView
@@ -19,7 +19,7 @@ _LIST = "operations"
 
 
 @router.get("/operations/{operation_id}", responses=documented(*REFUSED, OperationNotFound))
-async def read_operation(operation_id: UUID, caller: Authenticated, db: Db) -> OperationView:
+async def read_operation(operation_id: UUID, caller: Viewing, db: Db) -> OperationView:
     """Poll one operation: `pending` until its transaction is past reversal."""
     async with db.read() as connection:
         found = await queries.operation(connection, issuer_id=caller.issuer_id, id=operation_id)
@@ -28,7 +28,7 @@ async def read_operation(operation_id: UUID, caller: Authenticated, db: Db) -> O
 
 @router.get("/operations", responses=documented(*REFUSED, BadCursor))
 async def list_operations(
-    caller: Authenticated,
+    caller: Viewing,
     db: Db,
     status: Annotated[Literal["pending", "succeeded", "failed"] | None, Query()] = None,
     token_id: Annotated[UUID | None, Query()] = None,

@@ -19,7 +19,7 @@ from service.chain.node import NodeRefused, NodeUnavailable
 from service.chain.reader import Call, Chain, Reverted
 from service.chain.reverts import Revert
 from service.chain.together import Together
-from service.db import UNAVAILABLE, Database, new_id
+from service.db import UNAVAILABLE, Database, acting_for, new_id
 from service.errors import Problem
 from service.operations import queries
 from service.operations.queries import Operation
@@ -200,7 +200,8 @@ RETURNING id, created_at"""
 
 async def _accept(db: Database, records: Sequence[dict[str, Any]]) -> list[datetime | None]:
     """Store what many requests ask for at once: when that was, and None where a key is spent."""
-    rows = await db.fetch(_ACCEPT, (json.dumps(records),))
+    with acting_for(record["issuer_id"] for record in records):
+        rows = await db.fetch(_ACCEPT, (json.dumps(records),))
     created_at = {str(row[0]): row[1] for row in rows}
     return [created_at.get(record["id"]) for record in records]
 

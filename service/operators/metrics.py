@@ -8,8 +8,10 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from service.access import key_queries, nonces
 from service.access.http import Scraping
 from service.addresses import checksum
+from service.db import acting_for_every_issuer
 from service.mirror import queries as mirror
 from service.operators import queries
 from service.operators.queries import LeaseState, SignerState
@@ -21,6 +23,7 @@ from service.transactions.totals import OUTSIDERS, Total
 from service.vault import budgets
 from service.vault import queries as vault
 from service.web.http import Db
+from service.webhooks import queries as webhooks
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -34,17 +37,26 @@ async def read_metrics(request: Request, caller: Scraping, db: Db) -> Response:
     """Queues, nonces, fees, signers, endpoints, leases and the mirror, of the whole deployment; no issuer is named."""
     del caller
     chain_id: int = request.app.state.settings.chain_id
-    async with db.read() as connection:
-        loads = await overview.loads(connection, chain_id=chain_id)
-        signers = await queries.signers(connection, chain_id=chain_id, addresses=[])
-        sums = await totals.totals(connection, chain_id=chain_id)
-        nodes = await endpoints.seen(connection, chain_id=chain_id)
-        leases = await queries.leases(connection)
-        seen = await mirror.status(connection, chain_id=chain_id)
-        crowded_count = await vault.crowded_count(connection)
-        suspended_count = await budgets.suspended_count(connection)
+    with acting_for_every_issuer():
+        async with db.read() as connection:
+            loads = await overview.loads(connection, chain_id=chain_id)
+            signers = await queries.signers(connection, chain_id=chain_id, addresses=[])
+            sums = await totals.totals(connection, chain_id=chain_id)
+            nodes = await endpoints.seen(connection, chain_id=chain_id)
+            leases = await queries.leases(connection)
+            seen = await mirror.status(connection, chain_id=chain_id)
+            crowded_count = await vault.crowded_count(connection)
+            suspended_count = await budgets.suspended_count(connection)
+            hooks = await webhooks.totals(connection)
+            refusals = await key_queries.refusals(connection)
+        replays = await nonces.replays(db)
     families = [*_live(loads), *_totals(sums), *_signers(signers), *_endpoints(nodes), *_leases(leases)]
-    families += [*_mirror(seen), *_vault(crowded_count, suspended_count)]
+    families += [
+        *_mirror(seen),
+        *_vault(crowded_count, suspended_count),
+        *_webhooks(hooks),
+        *_access(refusals, replays),
+    ]
     return Response("".join(written(*family) for family in families), media_type=MEDIA_TYPE)
 
 
@@ -74,6 +86,28 @@ def _vault(crowded_count: int, suspended_count: int) -> Iterator[Family]:
     yield "vault_crowded_policies", "gauge", meaning, [({}, crowded_count)]
     meaning = "API keys that passed a limit of a policy and must not reveal."
     yield "vault_suspended_keys", "gauge", meaning, [({}, suspended_count)]
+
+
+def _access(refusals: Mapping[str, int], replays: nonces.Replays) -> Iterator[Family]:
+    meaning = "Requests that no credential let in, by reason; `retiring` counts uses of retiring keys."
+    yield "access_refusals", "counter", meaning, [({"reason": reason}, count) for reason, count in refusals.items()]
+    yield "nonce_replays_total", "counter", "Signed requests that came again.", [({}, replays.total_count)]
+    meaning = "Keys with three replays or more within five minutes."
+    yield "nonce_replays_alarming_keys", "gauge", meaning, [({}, replays.alarming_count)]
+
+
+def _webhooks(hooks: webhooks.Totals) -> Iterator[Family]:
+    told = {
+        "enabled": ("Webhooks that are sent to.", hooks.enabled),
+        "disabled": ("Webhooks that are not sent to, for whatever reason.", hooks.disabled),
+        "failing": ("Webhooks whose last message was not taken.", hooks.failing),
+        "pending_messages": ("Messages that are to be sent, for the first time or again.", hooks.pending),
+        "dead_messages": ("Messages that were given up.", hooks.dead),
+        "lag_entries": ("Journal entries that a webhook has not been given: the most of any.", hooks.lag_entries),
+        "oldest_pending_seconds": ("Age of the oldest message that was not taken.", hooks.oldest_pending_s),
+    }
+    for name, (meaning, value) in told.items():
+        yield f"webhooks_{name}", "gauge", meaning, [({}, value)]
 
 
 def _live(loads: Iterable[Load]) -> Iterator[Family]:

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
+from service.access.http import EXPORTING
 from service.addresses import Address
 from service.mirror.queries import Label
 from service.operations.labels import LabelView, label_view
@@ -21,7 +22,7 @@ from service.tokens.problems import WrongTokenKind
 from service.tokens.views import EXAMPLE_ID
 from service.web.catalogue import documented
 
-router = APIRouter(tags=["exports"])
+router = APIRouter(tags=["exports"], dependencies=[EXPORTING])
 
 MEDIA_TYPES: dict[Format, str] = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
 

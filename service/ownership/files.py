@@ -5,6 +5,7 @@ import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -83,7 +84,9 @@ async def _counted(extract: Extract, pages: AsyncIterator[str], tally: Tally) ->
 async def _parquet(columns: Sequence[Column], csv: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """The same rows as Parquet, encoded in a thread of their own while the next page is read."""
     road = _Road(asyncio.get_running_loop(), csv)
-    threading.Thread(target=_encode, args=(columns, road), name="parquet", daemon=True).start()
+    # What the encoder asks for is read for the issuer that this task acts for.
+    here = copy_context()
+    threading.Thread(target=here.run, args=(_encode, columns, road), name="parquet", daemon=True).start()
     try:
         while (chunk := await road.made.get()) is not None:
             yield chunk

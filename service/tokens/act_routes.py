@@ -9,14 +9,14 @@ from fastapi import APIRouter, Response
 from fastapi import Path as PathParameter
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictStr, WithJsonSchema, create_model
 
-from service.access.http import REFUSED, Authenticated
+from service.access.http import REFUSED, Viewing
 from service.addresses import Address
 from service.amounts import parse_amount
 from service.db import ReadConnection
 from service.deployments import problems as deployments
 from service.deployments.calls import RoleCall, send_call
 from service.errors import Problem
-from service.operations.http import CALL, AskingDep, LedgerDep, accepted
+from service.operations.http import CALL, TokensAsking, LedgerDep, accepted
 from service.operations.submit import NonceTaken
 from service.operations.views import OperationView
 from service.tokens import acting, problems, queries
@@ -112,7 +112,7 @@ def _control(control: Control) -> Any:
     """The endpoint of one request of a role."""
 
     async def ask_contract(
-        token_id: UUID, order: ControlOrder, ask: AskingDep, ledger: LedgerDep, response: Response, *deed: int
+        token_id: UUID, order: ControlOrder, ask: TokensAsking, ledger: LedgerDep, response: Response, *deed: int
     ) -> OperationView:
         request = ask(order)
 
@@ -131,7 +131,7 @@ def _move(move: Move, order_type: type[MoveOrder]) -> Any:
     """The endpoint of one request of a managed holder."""
 
     async def act(
-        token_id: UUID, order: MoveOrder, ask: AskingDep, ledger: LedgerDep, response: Response, *deed: int
+        token_id: UUID, order: MoveOrder, ask: TokensAsking, ledger: LedgerDep, response: Response, *deed: int
     ) -> OperationView:
         request = ask(order)
         return accepted(await acting.act(ledger, request, _reader(move, request, token_id, order, deed)), response)
@@ -143,7 +143,7 @@ def _prepare(move: Move, order_type: type[MoveOrder]) -> Any:
     """The endpoint that gives a holder with its own key something to sign."""
 
     async def prepare(
-        token_id: UUID, order: Any, ask: AskingDep, ledger: LedgerDep, response: Response, *deed: int
+        token_id: UUID, order: Any, ask: TokensAsking, ledger: LedgerDep, response: Response, *deed: int
     ) -> PreparedView:
         request = ask(order)
         read = _reader(move, request, token_id, order, deed)
@@ -169,14 +169,14 @@ def _endpoint(act: Any, path: str, order_type: type[Order], name: str, summary: 
     if "{deed_id}" in path:
 
         async def of_deed(
-            token_id: UUID, deed_id: DeedInPath, order: Any, ask: AskingDep, ledger: LedgerDep, response: Response
+            token_id: UUID, deed_id: DeedInPath, order: Any, ask: TokensAsking, ledger: LedgerDep, response: Response
         ) -> Any:
             return await act(token_id, order, ask, ledger, response, deed_id)
 
         endpoint: Any = of_deed
     else:
 
-        async def of_token(token_id: UUID, order: Any, ask: AskingDep, ledger: LedgerDep, response: Response) -> Any:
+        async def of_token(token_id: UUID, order: Any, ask: TokensAsking, ledger: LedgerDep, response: Response) -> Any:
             return await act(token_id, order, ask, ledger, response)
 
         endpoint = of_token
@@ -236,7 +236,7 @@ _add_routes()
 
 
 @router.get("/prepared/{prepared_id}", tags=["prepared"], responses=documented(*REFUSED, problems.PreparedNotFound))
-async def read_prepared(prepared_id: UUID, caller: Authenticated, db: Db) -> PreparedView:
+async def read_prepared(prepared_id: UUID, caller: Viewing, db: Db) -> PreparedView:
     """What a holder was given to sign, and what became of it."""
     async with db.read() as connection:
         found: Prepared = await queries.prepared(connection, issuer_id=caller.issuer_id, id=prepared_id)
@@ -260,7 +260,7 @@ async def read_prepared(prepared_id: UUID, caller: Authenticated, db: Db) -> Pre
     ),
 )
 async def submit_prepared(
-    prepared_id: UUID, order: SubmitOrder, ask: AskingDep, ledger: LedgerDep, response: Response
+    prepared_id: UUID, order: SubmitOrder, ask: TokensAsking, ledger: LedgerDep, response: Response
 ) -> OperationView:
     """Hand in what the holder signed; the service carries it to the chain, once."""
     signed = bytes.fromhex(order.signed[2:])

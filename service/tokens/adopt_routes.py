@@ -7,13 +7,13 @@ from uuid import UUID
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
-from service.access.http import REFUSED, Authenticated
+from service.access.http import REFUSED, Viewing
 from service.addresses import Address, Hash, checksum
 from service.mirror import facts, proxies
 from service.mirror.adoptions import Adoption
 from service.mirror.facts import EventEntry
 from service.mirror.queries import BlockInFuture, MirrorEmpty
-from service.operations.http import WRITE, AskingDep, LedgerDep
+from service.operations.http import WRITE, TokensAsking, LedgerDep
 from service.operations.labels import LabelledPage, label_view
 from service.operations.reading import READ, ReadingAt
 from service.tokens import adopting, problems, queries
@@ -104,7 +104,7 @@ class ImplementationView(BaseModel):
         problems.TooManyAdoptions,
     ),
 )
-async def adopt_token(order: AdoptionOrder, ask: AskingDep, ledger: LedgerDep, response: Response) -> AdoptionView:
+async def adopt_token(order: AdoptionOrder, ask: TokensAsking, ledger: LedgerDep, response: Response) -> AdoptionView:
     """Adopt a contract that was there before us: its history is read, and then it is served like our own."""
     found, token_id = await adopting.adopt(ledger, ask(order), order)
     response.headers["Location"] = f"/v1/adoptions/{found.id}"
@@ -112,7 +112,7 @@ async def adopt_token(order: AdoptionOrder, ask: AskingDep, ledger: LedgerDep, r
 
 
 @router.get("/adoptions/{adoption_id}", tags=["tokens"], responses=documented(*REFUSED, problems.AdoptionNotFound))
-async def read_adoption(adoption_id: UUID, caller: Authenticated, db: Db) -> AdoptionView:
+async def read_adoption(adoption_id: UUID, caller: Viewing, db: Db) -> AdoptionView:
     """How far an adoption came."""
     async with db.read() as connection:
         return AdoptionView.of(*await adopting.adoption(connection, issuer_id=caller.issuer_id, id=adoption_id))

@@ -1,6 +1,6 @@
 """Reading assets, accounts and tokens. Another issuer's are not there."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -233,6 +233,12 @@ async def tokens_page(
         count_max=count_max,
     )
     return [Token(*row) for row in rows]
+
+
+async def tokens_among(db: Database, issuer_id: UUID, ids: Collection[UUID]) -> set[UUID]:
+    """Those of these ids that are tokens of the issuer's, also of ones that are not on the chain yet."""
+    rows = await db.fetch("SELECT id FROM tokens WHERE issuer_id = %s AND id = ANY(%s)", (issuer_id, list(ids)))
+    return {id_ for (id_,) in rows}
 
 
 async def tokens_by_address(connection: ReadConnection, *, issuer_id: UUID) -> dict[bytes, Token]:

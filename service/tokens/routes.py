@@ -4,9 +4,9 @@ from uuid import UUID
 
 from fastapi import APIRouter, Response
 
-from service.access.http import REFUSED, Authenticated
+from service.access.http import REFUSED, Viewing
 from service.deployments.problems import ContractMissing, ContractNotDeployed, SignerLacksRole
-from service.operations.http import CALL, WRITE, AskingDep, LedgerDep, accepted
+from service.operations.http import CALL, WRITE, TokensAsking, LedgerDep, accepted
 from service.operations.views import OperationView
 from service.tokens import adopt_routes, commands, digest_routes, problems, queries
 from service.tokens.orders import AccountOrder, AssetOrder, TokenOrder
@@ -22,7 +22,7 @@ router.include_router(digest_routes.router)
 
 
 @router.post("/assets", status_code=201, tags=["assets"], responses=documented(*WRITE))
-async def register_asset(order: AssetOrder, ask: AskingDep, ledger: LedgerDep, response: Response) -> AssetView:
+async def register_asset(order: AssetOrder, ask: TokensAsking, ledger: LedgerDep, response: Response) -> AssetView:
     """Register an asset: the off-chain thing that a token is to represent."""
     asset = await commands.register_asset(ledger, ask(order), order)
     response.headers["Location"] = f"/v1/assets/{asset.id}"
@@ -30,7 +30,7 @@ async def register_asset(order: AssetOrder, ask: AskingDep, ledger: LedgerDep, r
 
 
 @router.get("/assets/{asset_id}", tags=["assets"], responses=documented(*REFUSED, problems.AssetNotFound))
-async def read_asset(asset_id: UUID, caller: Authenticated, db: Db) -> AssetView:
+async def read_asset(asset_id: UUID, caller: Viewing, db: Db) -> AssetView:
     """One asset."""
     async with db.read() as connection:
         found = await queries.asset(connection, issuer_id=caller.issuer_id, id=asset_id)
@@ -39,7 +39,7 @@ async def read_asset(asset_id: UUID, caller: Authenticated, db: Db) -> AssetView
 
 @router.get("/assets", tags=["assets"], responses=documented(*REFUSED, BadCursor))
 async def list_assets(
-    caller: Authenticated, db: Db, cursor: CursorParameter = None, limit: Limit = 50
+    caller: Viewing, db: Db, cursor: CursorParameter = None, limit: Limit = 50
 ) -> Page[AssetView]:
     """The issuer's assets, newest first."""
     before = decode_cursor(cursor, "assets", UUID)[0] if cursor else None
@@ -51,7 +51,7 @@ async def list_assets(
 
 
 @router.post("/accounts", status_code=201, tags=["accounts"], responses=documented(*WRITE, problems.AccountExists))
-async def register_account(order: AccountOrder, ask: AskingDep, ledger: LedgerDep, response: Response) -> AccountView:
+async def register_account(order: AccountOrder, ask: TokensAsking, ledger: LedgerDep, response: Response) -> AccountView:
     """Register an account: an external one by its address, or, without an address, a managed one."""
     account = AccountView.model_validate(await commands.register_account(ledger, ask(order), order))
     response.headers["Location"] = f"/v1/accounts/{account.model_dump()['address']}"
@@ -59,7 +59,7 @@ async def register_account(order: AccountOrder, ask: AskingDep, ledger: LedgerDe
 
 
 @router.get("/accounts/{address}", tags=["accounts"], responses=documented(*REFUSED, problems.AccountNotFound))
-async def read_account(address: AddressInPath, caller: Authenticated, db: Db) -> AccountView:
+async def read_account(address: AddressInPath, caller: Viewing, db: Db) -> AccountView:
     """One account."""
     async with db.read() as connection:
         found = await queries.account(connection, issuer_id=caller.issuer_id, address=address)
@@ -68,7 +68,7 @@ async def read_account(address: AddressInPath, caller: Authenticated, db: Db) ->
 
 @router.get("/accounts", tags=["accounts"], responses=documented(*REFUSED, BadCursor))
 async def list_accounts(
-    caller: Authenticated, db: Db, cursor: CursorParameter = None, limit: Limit = 50
+    caller: Viewing, db: Db, cursor: CursorParameter = None, limit: Limit = 50
 ) -> Page[AccountView]:
     """The issuer's accounts, in address order."""
     after = decode_cursor(cursor, "accounts", bytes)[0] if cursor else None
@@ -92,6 +92,6 @@ async def list_accounts(
         SignerLacksRole,
     ),
 )
-async def deploy_token(order: TokenOrder, ask: AskingDep, ledger: LedgerDep, response: Response) -> OperationView:
+async def deploy_token(order: TokenOrder, ask: TokensAsking, ledger: LedgerDep, response: Response) -> OperationView:
     """Deploy the token of an asset. The operation names the token and its address at once."""
     return accepted(await commands.deploy_token(ledger, ask(order), order), response)

@@ -8,6 +8,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.web.problems import MEDIA_TYPE, BodyTooLarge
 
+_STREAMED = "muniment.streamed"
+
+
+def is_streamed(scope: Scope) -> bool:
+    """Whether whoever answers the request reads its body as it comes: then nobody else may, and it has no end yet."""
+    return _STREAMED in scope
+
 
 class BodyLimit:
     """ASGI middleware that refuses a body over `bytes_max`, announced or streamed, without keeping it.
@@ -15,7 +22,7 @@ class BodyLimit:
     Args:
         larger: limits, in bytes, of paths whose bodies may be larger.
         streamed: limits, in bytes, of paths that read their bodies as they come: only an announced size is held to
-            them here, and what comes without one is theirs to count.
+            them here, and what comes without one is theirs to count. Theirs to check, too, is a Content-Digest.
     """
 
     def __init__(
@@ -37,7 +44,10 @@ class BodyLimit:
             return
         for path, most in self._streamed:
             if path.fullmatch(scope["path"]):
-                await (self._refuse(scope, send, most) if _announced(scope) > most else self._app(scope, receive, send))
+                if _announced(scope) > most:
+                    await self._refuse(scope, send, most)
+                else:
+                    await self._app({**scope, _STREAMED: True}, receive, send)
                 return
         bytes_max = max([self._bytes_max, *(most for path, most in self._larger if path.fullmatch(scope["path"]))])
         body = await self._collect(receive, bytes_max)

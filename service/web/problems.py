@@ -68,6 +68,8 @@ class ProblemNotFound(Problem):
 def render(request: Request, problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """A problem as an answer."""
     own = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": str(RETRY_AFTER_S)}}.get(problem.status, {})
+    if (wait_s := problem.extensions.get("retry_after_s")) is not None:
+        own = {**own, "Retry-After": str(wait_s)}
     body = {**problem.body(), "instance": request.url.path}
     return JSONResponse(body, problem.status, headers={**(headers or {}), **own}, media_type=MEDIA_TYPE)
 

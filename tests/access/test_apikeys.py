@@ -1,14 +1,16 @@
 """The form of an API key."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from service.access import apikeys
 from service.access.commands import UnknownIssuer, create_issuer, create_key
 from service.db import Database
-from tests.world import PEPPER
+from tests.world import PEPPER, make_settings
 
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
@@ -65,3 +67,17 @@ async def test_an_issuer_is_made_once_and_a_key_needs_one(db: Database) -> None:
         assert not await create_issuer(session, name="Harbour", signer=b"\x01" * 20)
         with pytest.raises(UnknownIssuer, match="muniment issuers create"):
             await create_key(session, issuer="Quay", caller="tests", environment="test", pepper=PEPPER)
+
+
+@pytest.mark.parametrize("given", ["1:pepper", "[]", '{"1": "short"}', '{"0": "' + "p" * 32 + '"}', '{"1": 7}', "[1]"])
+def test_former_peppers_of_another_form_stop_the_start_untold(given: str) -> None:
+    with pytest.raises(ValidationError, match="the pepper of version 1") as raised:
+        make_settings(
+            SecretStr("postgresql:///x"), "http://127.0.0.1:1", Path("keystore"), api_key_peppers_old=SecretStr(given)
+        )
+    assert given not in str(raised.value)
+
+
+def test_a_key_is_found_wherever_it_stands() -> None:
+    first, second = apikeys.make("test"), apikeys.make("live")
+    assert apikeys.find(f"a={first.text}&b={second.text}/{first.text[:-1]}") == [first, second]

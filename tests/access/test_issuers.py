@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 from fastapi.routing import iter_route_contexts
 
+from service.access import apikeys
 from tests.tokens.others import Others, adopt
 from tests.web.answers import problem
 from tests.world import World
@@ -50,6 +51,7 @@ class Estates:
     approval_id: str
     suspension_id: str
     person_id: str
+    webhook_id: str
 
     @property
     def first(self) -> dict[str, str]:
@@ -60,17 +62,27 @@ class Estates:
         named |= {"adoption_id": self.adoption_id, "policy_id": self.policy_id}
         named |= {"document_id": self.document_id, "commitment_id": self.commitment_id}
         named |= {"approval_id": self.approval_id, "suspension_id": self.suspension_id}
-        named["person_id"] = self.person_id
+        named |= {"person_id": self.person_id, "webhook_id": self.webhook_id}
+        named["key_id"] = apikeys.find(self.world.key)[0].id
         return {**SAME, **named, **accounts}
 
     @property
     def nothing(self) -> dict[str, str]:
         """Path parameters that name nothing."""
         ids = ("asset_id", "token_id", "operation_id", "prepared_id", "transaction_id", "batch_id", "adoption_id")
-        others = ("policy_id", "document_id", "commitment_id", "approval_id", "suspension_id", "person_id")
+        others = (
+            "policy_id",
+            "document_id",
+            "commitment_id",
+            "approval_id",
+            "suspension_id",
+            "person_id",
+            "webhook_id",
+        )
         return {
             **SAME,
             **dict.fromkeys((*ids, *others), UNKNOWN_ID),
+            "key_id": "AxO7whPXdOT",
             **dict.fromkeys(("address", "account", "wallet", "signer"), UNKNOWN_ACCOUNT),
         }
 
@@ -106,7 +118,8 @@ async def estates(shared: World) -> AsyncIterator[Estates]:
     made = (batch.json()["id"], adoption["id"], policy.json()["id"], *(each.json()["id"] for each in kept))
     made += await limits(shared, policy.json()["id"])
     person = await shared.post("/v1/vault/persons", {"reference": "investor-17"})
-    made += (person.json()["id"],)
+    webhook = await shared.post("/v1/webhooks", bodies(shared, "create_webhook", {}))
+    made += (person.json()["id"], webhook.json()["id"])
     yield Estates(shared, key, *ids, account, other_token_id, sent, *made)
 
 
@@ -153,7 +166,9 @@ SLUGS = {
     "commitment_id": "commitment-not-found",
     "approval_id": "approval-not-found",
     "suspension_id": "suspension-not-found",
+    "key_id": "key-not-found",
     "person_id": "person-not-found",
+    "webhook_id": "webhook-not-found",
     "signer": "signer-not-found",
     "investor": "contract-missing",
     "wallet": "contract-missing",

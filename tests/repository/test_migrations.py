@@ -82,6 +82,18 @@ def test_what_an_older_version_cannot_tell_keeps_it_from_coming_back(empty_url: 
     assert schema(empty_url) == before
 
 
+def test_what_an_older_version_cannot_open_keeps_it_from_coming_back(empty_url: SecretStr) -> None:
+    migrate.upgrade(empty_url, "0029")
+    with psycopg.connect(empty_url.get_secret_value()) as connection:
+        connection.execute("SET session_replication_role = replica")
+        connection.execute(
+            """INSERT INTO vault.commitments (id, issuer_id, policy_id, subject_id, root, data_version, sealed)
+            SELECT id, id, id, id, decode(repeat('22', 32), 'hex'), 1, '' FROM gen_random_uuid() AS id"""
+        )
+    with pytest.raises(RuntimeError, match=r"1 commitments are of a subject.*restoring a backup"):
+        migrate.downgrade(empty_url, "0028")
+
+
 def test_each_migration_says_why_and_gives_up_rather_than_queue() -> None:
     for script in ScriptDirectory(str(migrate.SCRIPTS)).walk_revisions():
         assert script.doc, script.revision
