@@ -10,8 +10,9 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from service import status
-from service.access import key_routes
+from service.access import key_routes, step_routes
 from service.access.admission import open_admission
+from service.access.http import describe_scopes
 from service.access.key_gate import KeyGate
 from service.access.queries import stored_keys
 from service.access.rates import quotas_of
@@ -76,6 +77,7 @@ _SLICES = (
     named_routes,
     webhooks,
     key_routes,
+    step_routes,
 )
 
 

@@ -1,6 +1,8 @@
 """Making issuers, callers and keys: operators do this with the `muniment` command."""
 
 from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from pydantic import SecretStr
@@ -11,6 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from service import journal
 from service.access import apikeys
 from service.access.apikeys import Scope
+from service.access.key_limits import NO_LIMITS, Limits
+from service.access.roles import SCOPES, Role, life_s, within
 from service.access.tables import CallerRow, CredentialRow, IssuerRow
 from service.db import new_id
 from service.journal import Fact
@@ -18,6 +22,10 @@ from service.journal import Fact
 
 class UnknownIssuer(Exception):
     """No issuer has this name."""
+
+
+class RoleUnfit(Exception):
+    """The caller has another role, or its role does not go so far."""
 
 
 async def create_issuer(session: AsyncSession, *, name: str, signer: bytes) -> bool:
@@ -39,21 +47,32 @@ async def create_key(
     environment: str,
     pepper: SecretStr,
     pepper_version: int = 1,
-    scopes: Sequence[Scope] = (Scope.ISSUE,),
+    scopes: Sequence[Scope] | None = None,
+    role: Role | None = None,
+    limits: Limits = NO_LIMITS,
+    expires_in_s: int | None = None,
 ) -> apikeys.ApiKey:
     """Make a key for a caller of an issuer; the caller is made when it is new.
 
     Args:
-        scopes: what the key may do.
+        scopes: what the key may do; unless told all that its caller's role opens, and without a role `issue`.
+        role: the caller's; None for the one that it has.
+        expires_in_s: its life in seconds; unless told what is usual for the role, without one for ever.
 
     Raises:
         UnknownIssuer: no issuer of this name.
+        RoleUnfit: the caller has another role, or the key would go beyond it.
     """
     issuer_id = await session.scalar(select(IssuerRow.id).where(IssuerRow.name == issuer))
     if issuer_id is None:
         raise UnknownIssuer(f"there is no issuer {issuer!r}: create it with `muniment issuers create`")
     key = apikeys.make(environment)
-    caller_id = await _caller(session, issuer_id, caller)
+    caller_id, has = await _caller(session, issuer_id, caller, role)
+    named = _scopes(caller, has, role, scopes)
+    try:
+        lasts_s = life_s(has, expires_in_s)
+    except ValueError as error:
+        raise RoleUnfit(str(error)) from None
     session.add(
         CredentialRow(
             id=key.id,
@@ -63,21 +82,39 @@ async def create_key(
             environment=environment,
             kind="bearer",
             name=caller,
-            scopes=sorted({*scopes}),
+            scopes=named,
+            limits=limits.stored(),
             secret_hmac=key.hashed(pepper),
             pepper_version=pepper_version,
             activated_at=func.now(),
+            expires_at=None if lasts_s is None else func.now() + timedelta(seconds=lasts_s),
         )
     )
     await session.flush()
-    body = {"key": key.id, "by": None, "proves_by": "bearer", "scopes": sorted({*scopes}), "for": str(caller_id)}
+    body: dict[str, Any] = {"key": key.id, "by": None, "proves_by": "bearer", "scopes": named, "for": str(caller_id)}
+    body |= {"limits": limits.stored(), "role": has}
     await journal.append(session, [Fact("key.created", issuer_id, body)])
     return key
 
 
-async def _caller(session: AsyncSession, issuer_id: UUID, name: str) -> UUID:
+def _scopes(caller: str, has: str | None, role: Role | None, asked: Sequence[Scope] | None) -> list[Scope]:
+    """Raises: RoleUnfit."""
+    if role is not None and has != role:
+        told = "no role" if has is None else f"the role {has}"
+        raise RoleUnfit(f"the caller {caller!r} has {told}: name another caller for the role {role}")
+    if has is None:
+        return sorted({*(asked or [Scope.ISSUE])})
+    beyond = {*(asked or [])} - within(has)
+    if beyond:
+        raise RoleUnfit(f"the role {has} of the caller {caller!r} does not open {', '.join(sorted(beyond))}")
+    return sorted({*(asked or SCOPES[Role(has)])})
+
+
+async def _caller(session: AsyncSession, issuer_id: UUID, name: str, role: Role | None) -> tuple[UUID, str | None]:
+    """A caller, made where it is new, and the role that it has."""
     await session.execute(
-        insert(CallerRow).values(id=new_id(), issuer_id=issuer_id, name=name).on_conflict_do_nothing()
+        insert(CallerRow).values(id=new_id(), issuer_id=issuer_id, name=name, role=role).on_conflict_do_nothing()
     )
-    query = select(CallerRow.id).where(CallerRow.issuer_id == issuer_id, CallerRow.name == name)
-    return (await session.scalars(query)).one()
+    query = select(CallerRow.id, CallerRow.role).where(CallerRow.issuer_id == issuer_id, CallerRow.name == name)
+    found = (await session.execute(query)).one()
+    return found.id, found.role

@@ -13,11 +13,12 @@ from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBea
 from service.access import signature_problems, signatures, signed_requests
 from service.access.admission import Admission
 from service.access.apikeys import Scope
+from service.access.key_amounts import insist_on_token
 from service.access.key_limits import read_limits
-from service.access.key_problems import HeadersTooLarge, KeyExpired, KeyInUrl, ScopeMissing, Unauthorized
+from service.access.key_problems import HeadersTooLarge, KeyExpired, KeyInUrl, LimitExceeded, ScopeMissing, Unauthorized
 from service.access.queries import Caller
-from service.access.roles import opened
 from service.access.rates import QuotaExceeded, Quotas
+from service.access.roles import opened
 from service.access.signature_problems import SignatureRequired
 from service.access.signed_requests import SignedRequests
 from service.db import act_for
@@ -52,6 +53,7 @@ REFUSED: tuple[type[Problem], ...] = (
     Unauthorized,
     KeyExpired,
     ScopeMissing,
+    LimitExceeded,
     QuotaExceeded,
     *signature_problems.PROBLEMS,
 )
@@ -119,13 +121,17 @@ class Scoped:
 
     scope: Scope
     signed: frozenset[str] = frozenset()
+    token_later: bool = False
+    """Whether the route itself finds the token that it is about, and insists that the key may touch it."""
 
     async def __call__(self, request: Request, caller: Annotated[Caller, Depends(authenticate)]) -> Caller:
-        """Raises: SignatureRequired, ScopeMissing."""
+        """Raises: SignatureRequired, ScopeMissing, LimitExceeded."""
         if request.method in self.signed:
             insist_on_signature(request, caller)
         if self.scope not in opened(caller.scopes, caller.role):
             raise ScopeMissing(f"make a key for it: `muniment keys create --scope {self.scope}`", scope=self.scope)
+        if caller.limits:
+            _insist_on_limits(request, caller, self)
         return caller
 
 
@@ -134,16 +140,35 @@ def require(scope: Scope, *, signed: frozenset[str] = frozenset()) -> Scoped:
     return Scoped(scope, signed)
 
 
+_OF_NO_TOKEN = frozenset({Scope.KEYS_READ, Scope.KEYS_ADMIN, Scope.METRICS})
+
+
+def _insist_on_limits(request: Request, caller: Caller, asked: Scoped) -> None:
+    """Where the limits name tokens, what names none in its path is refused: it could tell of others.
+
+    Raises:
+        LimitExceeded: another chain, or another token.
+    """
+    chains = read_limits(dict(caller.limits)).chains
+    if chains is not None and request.app.state.settings.chain_id not in chains:
+        raise LimitExceeded("make a key for this chain", limit="chains")
+    if asked.scope not in _OF_NO_TOKEN and not asked.token_later:
+        insist_on_token(caller, request.path_params.get("token_id"))
+
+
 def describe_scopes(app: FastAPI) -> None:
     """Tell of each operation in an app's OpenAPI document which scopes it asks for, all of them: x-required-scopes."""
     plain = app.openapi
 
     def openapi() -> dict[str, Any]:
+        if app.openapi_schema is not None:
+            return app.openapi_schema
         document = plain()
         for route in iter_route_contexts(app.routes):
             scopes = sorted({*_scopes(route.dependant)}) if hasattr(route, "dependant") else []
-            for method in route.methods or () if scopes else ():
-                document["paths"][route.path][method.lower()]["x-required-scopes"] = scopes
+            told = document["paths"].get(route.path, {})
+            for method in {method.lower() for method in route.methods or ()} & told.keys() if scopes else ():
+                told[method]["x-required-scopes"] = scopes
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend it
@@ -161,6 +186,12 @@ EXPORTING = Depends(require(Scope.EXPORTS, signed=ALL))
 
 Viewing = Annotated[Caller, Depends(require(Scope.READ, signed=WRITES))]
 """Whoever may see what is the issuer's."""
+
+Following = Annotated[Caller, Depends(Scoped(Scope.READ, token_later=True))]
+"""Whoever may see what became of its requests: the route insists on the token."""
+
+Complying = Annotated[Caller, Depends(require(Scope.COMPLIANCE_WRITE, signed=WRITES))]
+"""Whoever may decide who holds what, without an idempotency key."""
 
 Operating = Annotated[Caller, Depends(require(Scope.TRANSACTIONS, signed=WRITES))]
 """Whoever may see and steer the issuer's transactions."""

@@ -30,6 +30,7 @@ from service.access.key_problems import (
 from service.access.key_queries import COLUMNS, KeyInfo, info
 from service.access.key_states import OPENS, STATE, State
 from service.access.queries import Caller
+from service.access.roles import READ_ONLY, SCOPES, included, life_s, opened, within
 from service.access.tables import CredentialRow
 from service.addresses import parse_address
 from service.db import Database, acting_for, acting_for_every_issuer, new_id
@@ -89,21 +90,29 @@ async def held(session: AsyncSession, by: By, id: str) -> KeyInfo:
 
 
 async def create(session: AsyncSession, issuing: Issuing, caller: Caller, order: KeyOrder) -> Made:
-    """Make a credential for the caller that asks, with no more rights than the asking one.
+    """Make a credential for the caller that asks, or for a new one that reads alone, with no more rights than the
+    asking one.
 
     Raises:
         KeyExceedsGrantor: it would have more.
+        KeyOfAnotherCaller: there is a caller of the new one's name.
     """
     asking = await held(session, By.caller(caller), caller.key_id)
     now = await _now(session)
     limits = read_limits(asking.limits) if order.limits is None else order.limits
-    ends_at = _ends_at(now, order.expires_in_s, otherwise=_end_of(asking))
-    _insist_on_grant(asking, order.scopes, limits, ends_at)
-    row = {"family_id": new_id(), "version": 1, "caller_id": caller.id, "created_by": caller.key_id, "name": order.name}
-    row |= {"scopes": sorted({*order.scopes}), "limits": limits.stored(), "expires_at": ends_at}
+    end = _end_of(asking)
+    ends_at = _ends_at(now, _life_s(order), otherwise=end)
+    if order.expires_in_s is None and ends_at is not None and end is not None:
+        ends_at = min(ends_at, end)
+    scopes = sorted({*(order.scopes or _usual(asking, caller, order))})
+    _insist_on_grant(asking, scopes, limits, ends_at, role=caller.role)
+    caller_id = caller.id if order.role is None else await _new_reader(session, caller, order, scopes)
+    row = {"family_id": new_id(), "version": 1, "caller_id": caller_id, "created_by": caller.key_id, "name": order.name}
+    row |= {"scopes": scopes, "limits": limits.stored(), "expires_at": ends_at}
     row |= {"activated_at": now} if order.starts_in_s is None else {"not_before": _later(now, order.starts_in_s)}
     made = await _add(session, issuing, order.kind, order, row)
-    body = {"proves_by": order.kind.value, "scopes": row["scopes"], "limits": row["limits"], "for": str(caller.id)}
+    body = {"proves_by": order.kind.value, "scopes": row["scopes"], "limits": row["limits"], "for": str(caller_id)}
+    body["role"] = order.role or caller.role
     await _record(session, "key.created", By.caller(caller), made.id, body)
     return made
 
@@ -247,7 +256,7 @@ async def change(session: AsyncSession, by: By, id: str, order: ChangeOrder) -> 
         KeyLimitsWidened: it would be let do more.
     """
     key = await held(session, by, id)
-    exceeds: list[str] = sorted({*(order.scopes or [])} - {*key.scopes})
+    exceeds: list[str] = sorted({*(order.scopes or [])} - included(key.scopes))
     if order.limits is not None and not order.limits.within(read_limits(key.limits)):
         exceeds.append("limits")
     if exceeds:
@@ -340,8 +349,45 @@ def _insist_on_own(by: By, key: KeyInfo) -> None:
         raise KeyOfAnotherCaller("have its own caller do it, or the operator with `muniment keys`")
 
 
-def _insist_on_grant(asking: KeyInfo, scopes: Sequence[str], limits: Limits, ends_at: datetime | None) -> None:
-    exceeds: list[str] = sorted({*scopes} - {*asking.scopes})
+def _usual(asking: KeyInfo, caller: Caller, order: KeyOrder) -> frozenset[str]:
+    """What a credential of a new role opens unless told: what the asking one opens of it, too."""
+    assert order.role is not None, "without a role scopes are told"
+    return SCOPES[order.role] & opened(frozenset(asking.scopes), caller.role) or SCOPES[order.role]
+
+
+def _life_s(order: KeyOrder) -> int | None:
+    """Raises: KeyExceedsGrantor."""
+    try:
+        return life_s(order.role, order.expires_in_s)
+    except ValueError as error:
+        raise KeyExceedsGrantor(str(error), exceeds=["life"]) from None
+
+
+async def _new_reader(session: AsyncSession, caller: Caller, order: KeyOrder, scopes: Sequence[str]) -> UUID:
+    """A new caller of a role that changes nothing: any other could be a second pair of eyes for whoever made it."""
+    assert order.role is not None, "a new caller has a role"
+    if order.role not in READ_ONLY:
+        detail = f"have the operator make it: `muniment keys create --role {order.role}`"
+        raise KeyExceedsGrantor(detail, exceeds=["role"])
+    if beyond := sorted({*scopes} - within(order.role)):
+        raise KeyExceedsGrantor(f"the role {order.role} does not open this", exceeds=beyond)
+    row = {"id": new_id(), "issuer": caller.issuer_id, "name": order.caller, "role": order.role.value}
+    made: UUID | None = await session.scalar(
+        text(
+            """INSERT INTO callers (id, issuer_id, name, role) VALUES (:id, :issuer, :name, :role)
+            ON CONFLICT DO NOTHING RETURNING id"""
+        ),
+        row,
+    )
+    if made is None:
+        raise KeyOfAnotherCaller(f"there is a caller {order.caller!r} already: name a new one")
+    return made
+
+
+def _insist_on_grant(
+    asking: KeyInfo, scopes: Sequence[str], limits: Limits, ends_at: datetime | None, *, role: str | None = None
+) -> None:
+    exceeds: list[str] = sorted({*scopes} - opened(frozenset(asking.scopes), role))
     if not limits.within(read_limits(asking.limits)):
         exceeds.append("limits")
     end = _end_of(asking)

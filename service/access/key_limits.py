@@ -3,12 +3,19 @@
 import ipaddress
 from datetime import datetime
 from functools import lru_cache
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, TypeVar
+from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, model_validator
 
+from service.amounts import PositiveAmount
+
 WINDOW_MIN_S, WINDOW_S, WINDOW_MAX_S = 30, 60, 120
 NETWORKS_MAX = 32
+TOKENS_MAX = 100
+CHAINS_MAX = 32
+
+T = TypeVar("T")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -38,6 +45,25 @@ class Limits(BaseModel):
     hours_utc: tuple[Annotated[StrictInt, Field(ge=0, le=23)], Annotated[StrictInt, Field(ge=1, le=24)]] | None = Field(
         default=None, description="From the first hour of the day until the second; past midnight where that is less."
     )
+    tokens: tuple[UUID, ...] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=TOKENS_MAX,
+        description="Nothing opens but what is of these tokens, and what a key may do with keys.",
+        examples=[None],
+    )
+    chains: tuple[Annotated[StrictInt, Field(ge=1, lt=2**63)], ...] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=CHAINS_MAX,
+        description="It opens nothing on others (EIP-155).",
+    )
+    amount_max: PositiveAmount | None = Field(
+        default=None, description="Base units that one request may name; a batch names the sum of its rows."
+    )
+    amount_per_day: PositiveAmount | None = Field(
+        default=None, description="Base units of one token that its caller's requests may name on a UTC day."
+    )
     signature_required: StrictBool = Field(
         default=False, description="What a live deployment asks to be signed must be."
     )
@@ -66,6 +92,10 @@ class Limits(BaseModel):
         return (
             _are_within(self.networks, wider.networks)
             and self._hours <= wider._hours
+            and _are_among(self.tokens, wider.tokens)
+            and _are_among(self.chains, wider.chains)
+            and _is_at_most(self.amount_max, wider.amount_max)
+            and _is_at_most(self.amount_per_day, wider.amount_per_day)
             and self.signature_required >= wider.signature_required
             and self._window_max_s <= wider._window_max_s
         )
@@ -119,6 +149,14 @@ def _are_within(narrow: tuple[str, ...] | None, wide: tuple[str, ...] | None) ->
     if narrow is None:
         return False
     return all(any(_lies_in(_network(each), _network(of)) for of in wide) for each in narrow)
+
+
+def _are_among(narrow: tuple[T, ...] | None, wide: tuple[T, ...] | None) -> bool:
+    return wide is None or (narrow is not None and {*narrow} <= {*wide})
+
+
+def _is_at_most(narrow: int | None, wide: int | None) -> bool:
+    return wide is None or (narrow is not None and narrow <= wide)
 
 
 def _lies_in(narrow: Network, wide: Network) -> bool:

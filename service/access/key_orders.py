@@ -8,6 +8,7 @@ from pydantic import AfterValidator, ConfigDict, Field, StrictInt, StrictStr, mo
 
 from service.access.apikeys import Scope
 from service.access.key_limits import Limits
+from service.access.roles import Role
 from service.addresses import checksum, parse_address
 from service.web.orders import Line, Name, Order
 
@@ -65,7 +66,7 @@ class ProofOrder(Order):
 
 
 class KeyOrder(ProofOrder):
-    """A credential to make, for the caller that asks."""
+    """A credential to make, for the caller that asks or for a new one that reads alone."""
 
     model_config = ConfigDict(
         json_schema_extra={"example": {"name": "settlement desk", "kind": "bearer", "scopes": ["keys:read"]}}
@@ -73,7 +74,18 @@ class KeyOrder(ProofOrder):
 
     name: Name = Field(examples=["settlement desk"])
     kind: Kind = Kind.BEARER
-    scopes: list[Scope] = Field(min_length=1, max_length=50, description="Each one that the asking key has.")
+    scopes: list[Scope] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=50,
+        description="Each one that the asking key opens; unless told, all of these that the role opens.",
+    )
+    caller: Name | None = Field(default=None, description="A new caller's name, with `role`.", examples=[None])
+    role: Role | None = Field(
+        default=None,
+        description="A new caller's: one that changes nothing and shows no value. Others are made by the command line.",
+        examples=[None],
+    )
     limits: Limits | None = Field(default=None, description="The asking key's, unless told; as tight as those.")
     expires_in_s: LifeS | None = Field(default=None, description="The asking key's end, unless told; no later.")
     starts_in_s: LifeS | None = Field(default=None, description="It opens nothing before.")
@@ -81,6 +93,10 @@ class KeyOrder(ProofOrder):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         self.insist_on_proof(self.kind)
+        if (self.caller is None) != (self.role is None):
+            raise ValueError("a new caller has a name and a role: give both caller and role, or neither")
+        if self.role is None and self.scopes is None:
+            raise ValueError("give scopes")
         return self
 
 

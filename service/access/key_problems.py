@@ -21,6 +21,14 @@ class ScopeMissing(Problem):
     slug, title, status = "scope-missing", "The API key lacks the scope", 403
 
 
+class LimitExceeded(Problem):
+    """The API key is good, but held to less: `limit` names which of its limits, `left` what of it is left, where that
+    is an amount of base units.
+    """
+
+    slug, title, status = "limit-exceeded", "A limit of the API key is exceeded", 403
+
+
 class KeyInUrl(Problem):
     """An API key stood in the URL, where proxies and logs keep it: it counts as leaked, and is revoked."""
 

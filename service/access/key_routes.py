@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from service.access import apikeys, key_commands, key_queries
 from service.access import key_problems as problems
 from service.access.admission import Admission
+from service.access.apikeys import Scope
 from service.access.http import GATE, REFUSED, Administering, Anyone, Auditing
 from service.access.key_commands import By, Made
 from service.access.key_limits import read_limits
@@ -28,6 +29,9 @@ from service.access.key_views import (
     WhoView,
 )
 from service.access.queries import Caller
+from service.access.step_approvals import Rule
+from service.access.step_http import SteppingUp, critical
+from service.access.step_problems import CRITICAL
 from service.db import Database
 from service.web import idempotency
 from service.web.bodies import StrictJsonRoute
@@ -58,11 +62,20 @@ _STEP = (*_ONE, problems.KeyNotInState)
 _MAKE = (*REFUSED, BodyTooLarge, IdempotencyKeyReused, problems.SecretAlreadyShown, problems.KeyExceedsGrantor)
 
 
-@router.post("/keys", status_code=201, responses=documented(*_MAKE))
+@router.post("/keys", status_code=201, responses=documented(*_MAKE, *CRITICAL))
 async def create_key(
-    order: KeyOrder, caller: Administering, key: IdempotencyKey, db: Db, gate: Gate, response: Response
+    order: KeyOrder,
+    caller: Administering,
+    key: IdempotencyKey,
+    db: Db,
+    gate: Gate,
+    response: Response,
+    step_up: SteppingUp,
 ) -> MadeKeyView:
-    """Make a credential for the caller that asks; no right or day of life beyond the asking one's."""
+    """Make a credential for the caller that asks, or for a new auditor; no right or day of life beyond the asking
+    one's. A new caller's role is critical."""
+    if order.role is not None:
+        await step_up(Rule(per_key=True))
 
     async def make(session: AsyncSession) -> Made:
         return await key_commands.create(session, gate.issuing, caller, order)
@@ -111,7 +124,11 @@ async def report_leaked_keys(order: LeakedOrder, request: Request, gate: Gate) -
     return ReportedView(reported_count=len(order.keys))
 
 
-@router.post("/keys/revoke-all", responses=documented(*REFUSED, BodyTooLarge))
+@router.post(
+    "/keys/revoke-all",
+    dependencies=critical(Scope.KEYS_ADMIN, per_key=False),
+    responses=documented(*REFUSED, BodyTooLarge, *CRITICAL),
+)
 async def revoke_all_keys(order: RevokeAllOrder, caller: Administering, gate: Gate) -> RevokedView:
     """Break the glass: end every credential of the issuer at once and for ever, but the asking one unless told."""
     async with gate.changing() as session:
@@ -217,6 +234,7 @@ async def who_am_i(caller: Anyone) -> WhoView:
             "caller": caller.name,
             "caller_id": caller.id,
             "issuer_id": caller.issuer_id,
+            "role": caller.role,
             "key_id": caller.key_id,
             "kind": caller.kind,
             "environment": caller.environment,

@@ -116,6 +116,7 @@ class WhoView(BaseModel):
     caller: str = Field(examples=["settlement desk"])
     caller_id: UUID
     issuer_id: UUID
+    role: str | None = Field(description="What the caller is for: nothing opens beyond it.", examples=[None])
     key_id: str = Field(examples=[KEY_ID])
     kind: Kind
     environment: str = Field(examples=["test"])

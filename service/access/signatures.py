@@ -23,9 +23,11 @@ TAG = "muniment-1"
 ALGORITHMS = {"ed25519": "ed25519", "hmac": "hmac-sha256"}
 """What `alg` may say, by kind of credential: the credential decides, and a signature may agree. Wallets have none."""
 
-COMPONENTS = ("@method", "@authority", "@path", "@query", "content-digest", "content-type", "idempotency-key")
+IF_GIVEN = ("content-digest", "idempotency-key", "muniment-approval")
+
+COMPONENTS = ("@method", "@authority", "@path", "@query", "content-digest", "content-type", *IF_GIVEN[1:])
 """What a signature covers: the first three always, the query where there is one, the digest and the type of a body, and
-the idempotency key where there is one."""
+the idempotency key and the approval where there is one."""
 
 SKEW_S = 5
 """So far may a caller's clock be ahead of ours or behind it."""
@@ -190,7 +192,7 @@ def insist_on_profile(given: Given, target: Target, *, wallet: bool, has_body: b
         needed.add("@query")
     if has_body:
         needed |= {"content-digest", "content-type"}
-    needed |= {name for name in ("content-digest", "idempotency-key") if target.one(name) is not None}
+    needed |= {name for name in IF_GIVEN if target.one(name) is not None}
     target.one("content-type")
     if not needed <= set(given.components):
         raise NotSigned("the signature covers too little")

@@ -1,10 +1,11 @@
 """Who may call, and what a caller proves itself with."""
 
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ForeignKey, Index, String, UniqueConstraint, func, text
+from sqlalchemy import BigInteger, ForeignKey, Index, Numeric, String, UniqueConstraint, func, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -91,6 +92,17 @@ class CredentialUseRow(Base):
     network: Mapped[str] = mapped_column(primary_key=True)
     count: Mapped[int] = mapped_column(BigInteger)
     failed_count: Mapped[int] = mapped_column(BigInteger)
+
+
+class AmountTakenRow(Base):
+    """Base units of a token that a caller's requests named on a UTC day, with credentials that are held to so many."""
+
+    __tablename__ = "amounts_taken"
+
+    caller_id: Mapped[UUID] = mapped_column(ForeignKey(CallerRow.id), primary_key=True)
+    token_id: Mapped[UUID] = mapped_column(primary_key=True)
+    day: Mapped[date] = mapped_column(primary_key=True)
+    amount: Mapped[Decimal] = mapped_column(Numeric(78, 0))
 
 
 class AccessRefusalRow(Base):

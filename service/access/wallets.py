@@ -76,7 +76,14 @@ class Wallets:
         Raises:
             WalletUnanswered: nobody can say now.
         """
-        digest = message_digest(signed)
+        return await self.proves_digest(wallet, signature, message_digest(signed))
+
+    async def proves_digest(self, wallet: Wallet, signature: bytes, digest: bytes) -> bool:
+        """Whether a signature over these 32 bytes is the wallet's, as of `proves`.
+
+        Raises:
+            WalletUnanswered: nobody can say now.
+        """
         if recover(digest, signature) == wallet.account:
             return True
         if wallet.chain_id != self._chain.chain_id or len(signature) > _CONTRACT_SIGNATURE_BYTES_MAX:

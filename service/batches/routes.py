@@ -7,7 +7,8 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
-from service.access.http import REFUSED, Viewing
+from service.access.http import REFUSED, Following, Viewing
+from service.access.key_amounts import insist_on_token
 from service.batches import commands, queries
 from service.batches.orders import BODY_BYTES_MAX, FREEZE, IDENTITY, MINT, ROWS_MAX, TRANSFER, Kind, read_rows
 from service.batches.problems import BatchInvalid, BatchNotFound, BatchRefused
@@ -17,7 +18,7 @@ from service.compliance.problems import PolicyMissing
 from service.deployments import problems as deployments
 from service.deployments.orders import EmptyOrder
 from service.errors import Problem
-from service.operations.http import CALL, WRITE, AskingDep, LedgerDep
+from service.operations.http import CALL, WRITE, Asking, BatchesAsking, ComplianceAsking, LedgerDep, TokensAsking
 from service.tokens import problems as tokens
 from service.web.bodies import StrictJsonRoute
 from service.web.catalogue import documented
@@ -128,16 +129,16 @@ async def identity_batch(http: Request, ask: ComplianceAsking, ledger: LedgerDep
 
 
 @router.get("/batches/{batch_id}", responses=documented(*REFUSED, BatchNotFound))
-async def read_batch(batch_id: UUID, caller: Viewing, db: Db) -> BatchView:
+async def read_batch(batch_id: UUID, caller: Following, db: Db) -> BatchView:
     """How far a batch is: poll it until `state` is neither `pending` nor `running`."""
     async with db.read() as connection:
-        return BatchView.of(await queries.batch(connection, issuer_id=caller.issuer_id, id=batch_id))
+        found = await queries.batch(connection, issuer_id=caller.issuer_id, id=batch_id)
+    insist_on_token(caller, found.token_id)
+    return BatchView.of(found)
 
 
 @router.get("/batches", responses=documented(*REFUSED, BadCursor))
-async def list_batches(
-    caller: Viewing, db: Db, cursor: CursorParameter = None, limit: Limit = 50
-) -> Page[BatchView]:
+async def list_batches(caller: Viewing, db: Db, cursor: CursorParameter = None, limit: Limit = 50) -> Page[BatchView]:
     """The issuer's batches, newest first."""
     before = decode_cursor(cursor, _LIST, UUID)[0] if cursor else None
     async with db.read() as connection:

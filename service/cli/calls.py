@@ -20,6 +20,7 @@ def call(
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until a write is final.")] = True,
     timeout: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How long to wait.")] = 300.0,
     every_page: Annotated[bool, typer.Option("--all", help="Read all pages of a list.")] = False,
+    approval: Annotated[str | None, typer.Option(help="What a second factor approved; with the same --key.")] = None,
 ) -> None:
     """Call the REST API of MUNIMENT_URL with the key in MUNIMENT_API_KEY.
 
@@ -27,5 +28,5 @@ def call(
     """
     from service.remote import command
 
-    asked = command.Asked(name, values or (), as_json, body, key, wait, timeout, every_page, help_fields)
+    asked = command.Asked(name, values or (), as_json, body, key, wait, timeout, every_page, help_fields, approval)
     raise typer.Exit(command.run(asked, frame.out, frame.err))

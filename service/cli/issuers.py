@@ -4,12 +4,15 @@ import json
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, TypeVar
+from uuid import UUID
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
 from service.access.apikeys import ApiKey, Scope
+from service.access.key_limits import NO_LIMITS, TOKENS_MAX, Limits
+from service.access.roles import Role
 from service.addresses import checksum
 from service.cli import frame
 from service.settings import Settings, read_settings
@@ -54,25 +57,44 @@ def create_key(
     issuer: IssuerOption,
     caller: Annotated[str, typer.Option(help="Who will use it; made when new.")] = "default",
     scope: Annotated[
-        list[Scope] | None, typer.Option(help="What it may do; may be given again. `issue` when left out.")
+        list[Scope] | None,
+        typer.Option(help="What it may do; may be given again. All of its caller's role, without one `issue`."),
+    ] = None,
+    role: Annotated[
+        Role | None, typer.Option(help="What a new caller is for: its keys open nothing beyond it, ever.")
+    ] = None,
+    token: Annotated[
+        list[UUID] | None, typer.Option(help="Held to this token of an asset; may be given again.")
+    ] = None,
+    expires_in_s: Annotated[
+        int | None,
+        typer.Option(min=1, help="Its life in seconds; an auditor's 90 days when left out."),
     ] = None,
 ) -> None:
     """Make an API key of this deployment's environment. It is printed once, and only its hash is kept."""
     from service.access import commands
 
     settings = read_settings()
+    if len(token or ()) > TOKENS_MAX:
+        raise frame.Refused(f"a key is held to {TOKENS_MAX} tokens at most")
 
     async def work(db: Any) -> ApiKey:
         async with db.transaction() as session:
-            return await commands.create_key(
-                session,
-                issuer=issuer,
-                caller=caller,
-                environment=settings.environment,
-                pepper=settings.api_key_pepper,
-                pepper_version=settings.api_key_pepper_version,
-                scopes=scope or [Scope.ISSUE],
-            )
+            try:
+                return await commands.create_key(
+                    session,
+                    issuer=issuer,
+                    caller=caller,
+                    environment=settings.environment,
+                    pepper=settings.api_key_pepper,
+                    pepper_version=settings.api_key_pepper_version,
+                    scopes=scope,
+                    role=role,
+                    limits=Limits(tokens=tuple(token)) if token else NO_LIMITS,
+                    expires_in_s=expires_in_s,
+                )
+            except commands.RoleUnfit as error:
+                raise frame.Refused(str(error)) from None
 
     sys.stdout.write(frame.with_database(settings, work).text + "\n")
 

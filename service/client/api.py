@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -77,11 +78,16 @@ class Client:
             raise OperationFailed(ended.raw.get("problem") or told, ended)
         return ended
 
-    def call(self, operation_id: str, /, *, idempotency_key: str | None = None, **fields: Any) -> Any:
+    def call(
+        self, operation_id: str, /, *, idempotency_key: str | None = None, approval: str | None = None, **fields: Any
+    ) -> Any:
         """Any operation of the deployment's OpenAPI document, by name; its answer as JSON has it.
 
         Integers are written as text where the document wants that; a name that Python keeps for itself has an
         underscore after it (`from_`).
+
+        Args:
+            approval: what a second factor approved, as `step-up-required` named it; with the same idempotency key.
 
         Raises:
             ApiProblem: the API refused it.
@@ -91,7 +97,10 @@ class Client:
         if idempotency_key is not None and not call.takes_key:
             raise Unusable(f"{operation_id} takes no idempotency key")
         key = idempotency_key or str(uuid.uuid4()) if call.takes_key else None
-        return self.exchange.ask(fill(self._document, call, fields), key).content
+        asked = fill(self._document, call, fields)
+        if approval is not None:
+            asked = replace(asked, headers={**asked.headers, "Muniment-Approval": approval})
+        return self.exchange.ask(asked, key).content
 
     def pages(self, operation_id: str, /, **fields: Any) -> Iterator[dict[str, Any]]:
         """Each page of a list of the document, with all that it tells besides its rows, such as `at`."""

@@ -28,8 +28,7 @@ def profile(message: Message) -> tuple[str, ...]:
     covered = ["@method", "@authority", "@path", "@query"]
     if "content-digest" in message.headers:
         covered += ["content-digest", "content-type"]
-    if "idempotency-key" in message.headers:
-        covered.append("idempotency-key")
+    covered += [name for name in ("idempotency-key", "muniment-approval") if name in message.headers]
     return tuple(covered)
 
 

@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, BeforeValidator, WithJsonSchema
 
-from service.access.http import Viewing
+from service.access.http import Complying
 from service.addresses import parse_address
 from service.compliance import commands, problems, queries
 from service.compliance.orders import (
@@ -107,7 +107,9 @@ async def set_identity(
 
 
 @router.post("/identities/block", status_code=202, tags=["compliance"], responses=documented(*_INVESTOR))
-async def block_identity(order: BlockOrder, ask: ComplianceAsking, ledger: LedgerDep, response: Response) -> OperationView:
+async def block_identity(
+    order: BlockOrder, ask: ComplianceAsking, ledger: LedgerDep, response: Response
+) -> OperationView:
     """Refuse every move by or to an investor, in all tokens, or end that."""
     return accepted(await commands.set_blocked(ledger, ask(order), order), response)
 
@@ -169,7 +171,9 @@ async def read_identity_history(
         tokens.TransferRestricted,
     ),
 )
-async def link_wallet(order: WalletOrder, ask: ComplianceAsking, ledger: LedgerDep, response: Response) -> OperationView:
+async def link_wallet(
+    order: WalletOrder, ask: ComplianceAsking, ledger: LedgerDep, response: Response
+) -> OperationView:
     """Say whose wallet a wallet is; what it holds counts for that investor from then on."""
     return accepted(await commands.link_wallet(ledger, ask(order), order), response)
 
@@ -282,7 +286,9 @@ async def list_lots(
     tags=["documents"],
     responses=documented(*_WRITE, problems.SubjectNotFound, problems.DocumentHashMissing),
 )
-async def set_document(order: DocumentOrder, ask: ComplianceAsking, ledger: LedgerDep, response: Response) -> OperationView:
+async def set_document(
+    order: DocumentOrder, ask: ComplianceAsking, ledger: LedgerDep, response: Response
+) -> OperationView:
     """Publish a document about a token or another contract of the issuer: its first version, or the next one."""
     return accepted(await commands.set_document(ledger, ask(order), order), response)
 
@@ -359,7 +365,7 @@ async def attest_reserve(
     tags=["reserve"],
     responses=documented(*_READ, *_TOKEN, deployments.ContractNotDeployed, BodyTooLarge),
 )
-async def prepare_attestation(token_id: UUID, order: ReserveOrder, caller: Viewing, db: Db) -> TypedDataView:
+async def prepare_attestation(token_id: UUID, order: ReserveOrder, caller: Complying, db: Db) -> TypedDataView:
     """What an attester is to sign with its wallet. Nothing is stored."""
     typed = await commands.attestation(db, issuer_id=caller.issuer_id, token_id=token_id, order=order)
     return TypedDataView.of(typed)

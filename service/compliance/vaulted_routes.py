@@ -72,7 +72,12 @@ class RecordView(BaseModel):
 
 @router.post("/documents/{document_id}/publish", status_code=202, responses=documented(*_PUBLISH, *_DOCUMENT))
 async def publish_document(
-    document_id: UUID, order: PublishOrder, ask: ComplianceAsking, ledger: LedgerDep, vault: VaultDep, response: Response
+    document_id: UUID,
+    order: PublishOrder,
+    ask: ComplianceAsking,
+    ledger: LedgerDep,
+    vault: VaultDep,
+    response: Response,
 ) -> OperationView:
     """Put the SHA-256 of a whole document on chain, as the next version of a document record."""
     found = order.record(document_id, await _digest(vault, ask(order).caller.issuer_id, document_id))
@@ -91,7 +96,12 @@ async def read_document_record(
     "/commitments/{commitment_id}/publish", status_code=202, responses=documented(*_PUBLISH, CommitmentNotFound)
 )
 async def publish_commitment(
-    commitment_id: UUID, order: PublishOrder, ask: ComplianceAsking, ledger: LedgerDep, vault: VaultDep, response: Response
+    commitment_id: UUID,
+    order: PublishOrder,
+    ask: ComplianceAsking,
+    ledger: LedgerDep,
+    vault: VaultDep,
+    response: Response,
 ) -> OperationView:
     """Put the root of a commitment on chain, as the hash of a document record; `attributes` is its usual name."""
     found = await commitments.commitment(vault, issuer_id=ask(order).caller.issuer_id, id=commitment_id)

@@ -8,7 +8,10 @@ from fastapi import APIRouter, Query, Response
 from fastapi import Path as PathParameter
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+from service.access.apikeys import Scope
 from service.access.http import REFUSED, Viewing
+from service.access.step_http import critical
+from service.access.step_problems import CRITICAL
 from service.addresses import Address
 from service.chain import times
 from service.deployments import commands, problems, queries
@@ -76,7 +79,9 @@ async def deploy_authority(
 
 
 @router.post("/contracts", status_code=202, tags=["contracts"], responses=documented(*_DEPLOY, *_NEEDS))
-async def deploy_contract(order: ContractOrder, ask: ContractsAsking, ledger: LedgerDep, response: Response) -> OperationView:
+async def deploy_contract(
+    order: ContractOrder, ask: ContractsAsking, ledger: LedgerDep, response: Response
+) -> OperationView:
     """Deploy one of the issuer's registries."""
     return accepted(await commands.deploy_contract(ledger, ask(order), order), response)
 
@@ -89,13 +94,25 @@ async def list_contracts(caller: Viewing, db: Db) -> list[DeploymentView]:
     return [DeploymentView.model_validate(row) for row in rows]
 
 
-@router.post("/roles/grant", status_code=202, tags=["roles"], responses=documented(*_ROLE))
+@router.post(
+    "/roles/grant",
+    status_code=202,
+    tags=["roles"],
+    dependencies=critical(Scope.CONTRACTS_WRITE),
+    responses=documented(*_ROLE, *CRITICAL),
+)
 async def grant_role(order: GrantOrder, ask: ContractsAsking, ledger: LedgerDep, response: Response) -> OperationView:
     """Give an account a role; of a member it changes the delay."""
     return accepted(await commands.grant_role(ledger, ask(order), order), response)
 
 
-@router.post("/roles/revoke", status_code=202, tags=["roles"], responses=documented(*_ROLE))
+@router.post(
+    "/roles/revoke",
+    status_code=202,
+    tags=["roles"],
+    dependencies=critical(Scope.CONTRACTS_WRITE),
+    responses=documented(*_ROLE, *CRITICAL),
+)
 async def revoke_role(order: RevokeOrder, ask: ContractsAsking, ledger: LedgerDep, response: Response) -> OperationView:
     """Take a role from an account. The last administrator stays."""
     return accepted(await commands.revoke_role(ledger, ask(order), order), response)

@@ -90,7 +90,9 @@ _TOKEN: Problems = (*READ, tokens.TokenNotFound, tokens.TokenNotDeployed, tokens
         problems.GovernorSettingInvalid,
     ),
 )
-async def deploy_governor(order: GovernorOrder, ask: GovernanceAsking, ledger: LedgerDep, response: Response) -> OperationView:
+async def deploy_governor(
+    order: GovernorOrder, ask: GovernanceAsking, ledger: LedgerDep, response: Response
+) -> OperationView:
     """Deploy the governor of a governance token, and its timelock. GET /v1/governors then tells its id."""
     return accepted(await commands.deploy_governor(ledger, ask(order), order), response)
 

@@ -5,7 +5,8 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query
 
-from service.access.http import REFUSED, Viewing
+from service.access.http import REFUSED, Following, Viewing
+from service.access.key_amounts import insist_on_token
 from service.operations import queries
 from service.operations.queries import OperationNotFound
 from service.operations.views import OperationView
@@ -19,10 +20,11 @@ _LIST = "operations"
 
 
 @router.get("/operations/{operation_id}", responses=documented(*REFUSED, OperationNotFound))
-async def read_operation(operation_id: UUID, caller: Viewing, db: Db) -> OperationView:
+async def read_operation(operation_id: UUID, caller: Following, db: Db) -> OperationView:
     """Poll one operation: `pending` until its transaction is past reversal."""
     async with db.read() as connection:
         found = await queries.operation(connection, issuer_id=caller.issuer_id, id=operation_id)
+    insist_on_token(caller, found.token_id)
     return OperationView.of(found)
 
 

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from service.access import key_amounts
 from service.access.queries import Caller
 from service.addresses import checksum
 from service.chain.node import NodeRefused, NodeUnavailable
@@ -167,8 +168,16 @@ async def submit(
     """Store an intent and its transaction, and whatever `more` writes, in one DB transaction.
 
     Where the same request was faster under the same key, nothing is stored and its operation is the answer.
+
+    Raises:
+        LimitExceeded: the caller's credential may not touch the token, or not move so much.
     """
-    if intent.given is None and not more:
+    caller = request.caller
+    amount = key_amounts.named_amount(request.body) if caller.limits and intent.kind.startswith("token.") else 0
+    key_amounts.insist_on_token(caller, intent.token_id)
+    key_amounts.insist_on_amount(caller, amount)
+    counted = key_amounts.is_counted(caller, amount)
+    if intent.given is None and not more and not counted:
         transaction_id = new_id()
         created_at = await ledger.acceptance.ask(_record(ledger, request, intent, transaction_id))
         if created_at is not None:
@@ -176,6 +185,8 @@ async def submit(
     else:
         async with ledger.db.transaction() as session:
             if await request.claim(session, f"operations/{intent.id}"):
+                if counted:
+                    await key_amounts.take(session, caller, intent.token_id, amount)
                 stored = await _store(session, ledger, request, intent)
                 for write in more:
                     await write(session)

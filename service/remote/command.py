@@ -33,6 +33,7 @@ class Asked:
     timeout_s: float = 300.0
     every_page: bool = False
     help_fields: bool = False
+    approval: str | None = None
 
 
 def run(asked: Asked, out: Console, err: Console) -> int:
@@ -98,6 +99,10 @@ def _request(call: Call, asked: Asked) -> Request:
     request = fill(call, asked.values, body)
     if asked.every_page and limit is not None and limit.maximum is not None:
         request.query.setdefault("limit", limit.maximum)
+    if asked.approval is not None:
+        if not VISIBLE.fullmatch(asked.approval):
+            raise Unusable("--approval is the approval_id that a step-up-required named")
+        request.headers["Muniment-Approval"] = asked.approval
     return request
 
 

@@ -9,14 +9,17 @@ from fastapi import APIRouter, Response
 from fastapi import Path as PathParameter
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictStr, WithJsonSchema, create_model
 
+from service.access.apikeys import Scope
 from service.access.http import REFUSED, Viewing
+from service.access.step_http import critical
+from service.access.step_problems import CRITICAL
 from service.addresses import Address
 from service.amounts import parse_amount
 from service.db import ReadConnection
 from service.deployments import problems as deployments
 from service.deployments.calls import RoleCall, send_call
 from service.errors import Problem
-from service.operations.http import CALL, TokensAsking, LedgerDep, accepted
+from service.operations.http import CALL, LedgerDep, TokensAsking, accepted
 from service.operations.submit import NonceTaken
 from service.operations.views import OperationView
 from service.tokens import acting, problems, queries
@@ -208,7 +211,8 @@ def _add_routes() -> None:
             status_code=202,
             tags=[tag],
             response_model=OperationView,
-            responses=documented(*_CONTROL),
+            dependencies=critical(Scope.TOKENS_WRITE) if control.is_critical else [],
+            responses=documented(*_CONTROL, *(CRITICAL if control.is_critical else ())),
         )
     for move in MOVES:
         path = f"/tokens/{{token_id}}/{move.path}"

@@ -13,7 +13,7 @@ from service.mirror import facts, proxies
 from service.mirror.adoptions import Adoption
 from service.mirror.facts import EventEntry
 from service.mirror.queries import BlockInFuture, MirrorEmpty
-from service.operations.http import WRITE, TokensAsking, LedgerDep
+from service.operations.http import WRITE, LedgerDep, TokensAsking
 from service.operations.labels import LabelledPage, label_view
 from service.operations.reading import READ, ReadingAt
 from service.tokens import adopting, problems, queries

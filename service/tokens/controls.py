@@ -253,6 +253,11 @@ class Control:
         """The route's name."""
         return self.kind.replace(".", "_").replace("-", "_").removeprefix("token_")
 
+    @property
+    def is_critical(self) -> bool:
+        """Whether a second factor must approve it: it takes a holder's property on somebody's word."""
+        return self.kind in ("token.forced-transfer", "deed.forced-transfer")
+
 
 UNITS = frozenset({"fungible", "governance", "utility"})
 FUNGIBLE, DEEDS = frozenset({"fungible"}), frozenset({"deed"})

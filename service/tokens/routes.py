@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 
 from service.access.http import REFUSED, Viewing
 from service.deployments.problems import ContractMissing, ContractNotDeployed, SignerLacksRole
-from service.operations.http import CALL, WRITE, TokensAsking, LedgerDep, accepted
+from service.operations.http import CALL, WRITE, LedgerDep, TokensAsking, accepted
 from service.operations.views import OperationView
 from service.tokens import adopt_routes, commands, digest_routes, problems, queries
 from service.tokens.orders import AccountOrder, AssetOrder, TokenOrder
@@ -38,9 +38,7 @@ async def read_asset(asset_id: UUID, caller: Viewing, db: Db) -> AssetView:
 
 
 @router.get("/assets", tags=["assets"], responses=documented(*REFUSED, BadCursor))
-async def list_assets(
-    caller: Viewing, db: Db, cursor: CursorParameter = None, limit: Limit = 50
-) -> Page[AssetView]:
+async def list_assets(caller: Viewing, db: Db, cursor: CursorParameter = None, limit: Limit = 50) -> Page[AssetView]:
     """The issuer's assets, newest first."""
     before = decode_cursor(cursor, "assets", UUID)[0] if cursor else None
     async with db.read() as connection:
@@ -51,7 +49,9 @@ async def list_assets(
 
 
 @router.post("/accounts", status_code=201, tags=["accounts"], responses=documented(*WRITE, problems.AccountExists))
-async def register_account(order: AccountOrder, ask: TokensAsking, ledger: LedgerDep, response: Response) -> AccountView:
+async def register_account(
+    order: AccountOrder, ask: TokensAsking, ledger: LedgerDep, response: Response
+) -> AccountView:
     """Register an account: an external one by its address, or, without an address, a managed one."""
     account = AccountView.model_validate(await commands.register_account(ledger, ask(order), order))
     response.headers["Location"] = f"/v1/accounts/{account.model_dump()['address']}"

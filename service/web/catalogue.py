@@ -50,20 +50,26 @@ def documented(*problems: type[Problem]) -> dict[int | str, dict[str, Any]]:
     for problem in sorted({*problems, *everywhere}, key=lambda kind: (kind.status, kind.slug)):
         content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemBody"}, "examples": {}}}
         entry = responses.setdefault(problem.status, {"description": "", "content": content})
-        kind = _kind(problem)
-        entry["description"] = f"{entry['description']} `{problem.slug}`: {kind.meaning}".strip()
-        example = {"type": kind.type, "title": kind.title, "status": kind.status, "detail": kind.meaning}
-        entry["content"][MEDIA_TYPE]["examples"][problem.slug] = {"value": {**example, "instance": "/v1/…"}}
+        entry["description"] = f"{entry['description']} `{problem.slug}`".strip()
+        # What each means is told once for all routes: written out at each, it was most of the document.
+        entry["content"][MEDIA_TYPE]["examples"][problem.slug] = {"$ref": f"#/components/examples/{problem.slug}"}
     return responses
 
 
+def _example(problem: type[Problem]) -> dict[str, Any]:
+    kind = _kind(problem)
+    example = {"type": kind.type, "title": kind.title, "status": kind.status, "detail": kind.meaning}
+    return {"value": {**example, "instance": "/v1/…"}}
+
+
 def describe(app: FastAPI) -> None:
-    """Add the problems' form to an app's OpenAPI document."""
+    """Add the problems' form, and an example of each, to an app's OpenAPI document."""
     plain = app.openapi
 
     def openapi() -> dict[str, Any]:
         document = plain()
         document["components"]["schemas"]["ProblemBody"] = ProblemBody.model_json_schema()
+        document["components"]["examples"] = {slug: _example(Problem.registry[slug]) for slug in Problem.registry}
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend it

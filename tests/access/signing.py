@@ -23,7 +23,10 @@ from service.settings import Settings
 AUTHORITY = "127.0.0.1:8000"
 """Of a test deployment, whose public address is not set: clients speak to it under another name."""
 
-COMPONENTS = ("@method", "@authority", "@path", "@query", "content-digest", "content-type", "idempotency-key")
+COMPONENTS = (
+    *("@method", "@authority", "@path", "@query", "content-digest", "content-type"),
+    *("idempotency-key", "muniment-approval"),
+)
 
 
 def digest_of(body: bytes, algorithm: str = "sha-256") -> str:

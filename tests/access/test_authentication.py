@@ -49,6 +49,7 @@ def routes(world: World) -> list[tuple[str, str]]:
         "approval_id",
         "suspension_id",
         "webhook_id",
+        "factor_id",
     ):
         filled = [(method, path.replace(f"{{{name}}}", UUID)) for method, path in filled]
     for name, value in (("wallet", HOLDER), ("signer", HOLDER), ("investor", HASH), ("scheduled_id", HASH)):

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.access.key_limits import Limits, network_of, read_limits
+from service.db import new_id
 
 NETWORKS = st.sampled_from(
     ["10.0.0.0/8", "10.1.0.0/16", "10.1.2.0/24", "0.0.0.0/0", "2001:db8::/32", "2001:db8:1::/48"]
@@ -52,3 +53,27 @@ def test_hours_may_span_midnight_and_networks_know_both_families() -> None:
         "2001:db8:1::/48",
         "",
     )
+
+
+TOKENS = [new_id() for _ in range(3)]
+AMOUNTS = st.none() | st.integers(1, 4).map(str)
+HELD = st.builds(
+    Limits,
+    tokens=st.none() | st.lists(st.sampled_from(TOKENS), min_size=1, max_size=2).map(tuple),
+    chains=st.none() | st.lists(st.integers(1, 3), min_size=1, max_size=2).map(tuple),
+    amount_max=AMOUNTS,
+    amount_per_day=AMOUNTS,
+)
+
+
+@given(HELD, HELD)
+def test_tighter_tokens_chains_and_amounts_leave_no_more_than_the_wider_ones(narrow: Limits, wide: Limits) -> None:
+    assert narrow.within(Limits())
+    assert read_limits(narrow.stored()) == narrow
+    if narrow.within(wide):
+        assert {*(narrow.tokens or TOKENS)} <= {*(wide.tokens or TOKENS)}
+        assert {*(narrow.chains or range(9))} <= {*(wide.chains or range(9))}
+        assert (narrow.amount_max or 9) <= (wide.amount_max or 9)
+        assert (narrow.amount_per_day or 9) <= (wide.amount_per_day or 9)
+    else:
+        assert narrow != wide

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
 import psycopg
@@ -291,6 +292,11 @@ def test_a_keys_life_is_steered_with_postgres_alone(shell: Terminal, settings: d
     told = answer(shell.run(away, "keys", "revoke-all", "--issuer", "Harbour Estates", "--reason", "a test"))
     assert told.startswith("1 keys are revoked")
     assert "there is no key" in sentence(shell.run(away, "keys", "revoke", "AAAAAAAAAAA", "--reason", "x"))
+    auditor = ("keys", "create", "--issuer", "Harbour Estates", "--caller", "Auditors Ltd", "--role")
+    answer(shell.run(away, *auditor, "auditor", "--token", str(UUID(int=7))))
+    ((limits, ends_at),) = rows(settings, "SELECT limits, expires_at FROM credentials WHERE name = 'Auditors Ltd'")
+    assert (limits, ends_at is not None) == ({"tokens": [str(UUID(int=7))]}, True)
+    assert "has the role auditor" in sentence(shell.run(away, *auditor, "operator"))
 
 
 # verify

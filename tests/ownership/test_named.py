@@ -138,7 +138,7 @@ async def test_who_lacks_the_scope_keeps_the_cap_table_without_names(register: R
     without = await register.new_key(Scope.ISSUE)
     assert problem(await register.ask(key=without), "scope-missing")["scope"] == "vault:reveal"
     vault_only = await register.new_key(Scope.VAULT_REVEAL)
-    assert problem(await register.ask(key=vault_only), "scope-missing")["scope"] == "issue"
+    assert problem(await register.ask(key=vault_only), "scope-missing")["scope"] == "read"
     auditor = await register.new_key(Scope.ISSUE, Scope.VAULT_REVEAL)
     assert "Ada Lovelace" in (await register.names(key=auditor)).values()
     theirs = await register.world.new_issuer("Hill Estates")

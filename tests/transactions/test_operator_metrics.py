@@ -123,7 +123,7 @@ async def test_only_a_key_with_the_scope_reads_them(shared: World) -> None:
             session,
             issuer="Harbour Estates",
             caller="prometheus",
-            environment="live",
+            environment="test",
             pepper=PEPPER,
             scopes=[Scope.METRICS],
         )

@@ -43,7 +43,8 @@ each_operation = pytest.mark.parametrize(
 
 def resolved(schema: dict[str, Any]) -> dict[str, Any]:
     while "$ref" in schema:
-        schema = DOCUMENT["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+        kind, name = schema["$ref"].removeprefix("#/components/").split("/")
+        schema = DOCUMENT["components"][kind][name]
     return schema
 
 
@@ -104,8 +105,10 @@ def test_a_refusal_is_documented_as_the_problem_that_it_is(path: str, operation:
         content = response["content"][PROBLEM]
         assert resolved(content["schema"])["title"] == "ProblemBody"
         for slug, example in content["examples"].items():
-            assert example["value"]["type"] == f"/problems/{slug}"
-            assert example["value"]["status"] == int(status) == Problem.registry[slug].status
+            told = resolved(example)["value"]
+            assert told["type"] == f"/problems/{slug}"
+            assert told["status"] == int(status) == Problem.registry[slug].status
+            assert f"`{slug}`" in response["description"]
 
 
 def slugs(operation: dict[str, Any]) -> set[str]:
@@ -121,7 +124,7 @@ def test_what_any_route_may_answer_is_documented_at_each(path: str, operation: d
     if path.startswith("/v1"):
         expected |= {"database-unavailable", "key-in-url", "headers-too-large"}
     if path.startswith("/v1") and path not in FOR_ANYBODY:
-        expected |= {"unauthorized", "key-expired", "scope-missing"}
+        expected |= {"unauthorized", "key-expired", "scope-missing", "limit-exceeded"}
     if operation.get("parameters") and path.startswith("/v1"):
         expected |= {"invalid-request"}
     if "requestBody" in operation:
