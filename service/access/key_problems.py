@@ -22,9 +22,7 @@ class ScopeMissing(Problem):
 
 
 class LimitExceeded(Problem):
-    """The API key is good, but held to less: `limit` names which of its limits, `left` what of it is left, where that
-    is an amount of base units.
-    """
+    """The API key is good, but held to less: `limit` names its limit, `left` the base units that are left of it."""
 
     slug, title, status = "limit-exceeded", "A limit of the API key is exceeded", 403
 

@@ -14,13 +14,13 @@ from service.vault import indexes
 from service.vault.disclosure import Attribute, root_of, salted
 from service.vault.document_orders import CommitmentOrder
 from service.vault.document_problems import AttributeNotFound, CommitmentNotFound, VaultDocumentNotFound
-from service.vault.document_seals import Place, opened_object, record_key, sealed_object
+from service.vault.document_seals import Place, of_subject, opened_object, sealed_object
 from service.vault.document_tables import CommitmentRow
 from service.vault.documents import require_policy
 from service.vault.envelope import Tampered
 from service.vault.keyring import Purpose
 from service.vault.keys import Vault, damaged
-from service.vault.subjects import insist_on_unerased, named
+from service.vault.subjects import insist_on_unerased
 from service.web import idempotency
 
 ROUTE = "POST /v1/vault/commitments"
@@ -66,11 +66,8 @@ async def commit(vault: Vault, caller: Caller, key: str, order: CommitmentOrder)
     async with vault.transaction() as (session, connection):
         await insist_on_unerased(connection, caller.id, key)
         if await idempotency.claim(session, caller.id, key, print_, f"{_PATH}{id_}"):
-            subject = None
-            if order.subject is not None:
-                subject = await named(connection, vault, caller, key, order.subject, index_key)
-            place = Place(caller.issuer_id, policy.id, None if subject is None else subject.id, id_)
-            inner_key = await record_key(vault, place) if subject is None else subject.key
+            place = Place(caller.issuer_id, policy.id, None, id_)
+            place, inner_key = await of_subject(vault, connection, caller, key, place, order.subject, index_key)
             sealed = await sealed_object(vault, place, inner_key, {"attributes": told})
             await session.execute(
                 insert(CommitmentRow).values(

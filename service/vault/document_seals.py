@@ -2,17 +2,20 @@
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
 import rfc8785
 
+from service.access.queries import Caller
+from service.db import ReadConnection
 from service.vault.document_problems import VaultDocumentNotFound
 from service.vault.envelope import Opened, Row, Sealed, Tampered, key_version, open_sealed, seal, unwrap_subject_key
 from service.vault.keyring import Purpose
 from service.vault.keys import Vault, damaged
 from service.vault.problems import VaultKeysUnavailable
+from service.vault.subjects import named
 
 _INDEX = b"muniment vault document 1|"
 
@@ -73,6 +76,26 @@ async def opened_object(vault: Vault, place: Place, sealed: bytes) -> dict[str, 
     except Tampered as error:
         raise damaged(error) from None
     return found
+
+
+async def of_subject(
+    vault: Vault,
+    connection: ReadConnection,
+    caller: Caller,
+    key: str,
+    place: Place,
+    reference: str | None,
+    index_key: bytes,
+) -> tuple[Place, bytes]:
+    """The place of an object that a request makes, with the subject that the request names, and its inner layer's key.
+
+    Raises:
+        As of `subjects.named` and `record_key`.
+    """
+    if reference is None:
+        return place, await record_key(vault, place)
+    subject = await named(connection, vault, caller, key, reference, index_key)
+    return replace(place, subject_id=subject.id), subject.key
 
 
 async def record_key(vault: Vault, place: Place) -> bytes:

@@ -29,13 +29,13 @@ from service.vault.document_problems import (
     UploadOffsetMismatch,
     VaultDocumentNotFound,
 )
-from service.vault.document_seals import Place, opened_object, record_key, sealed_object
+from service.vault.document_seals import Place, of_subject, opened_object, record_key, sealed_object
 from service.vault.document_tables import DocumentRow
 from service.vault.envelope import Tampered
 from service.vault.keyring import Purpose
 from service.vault.keys import Vault, damaged
 from service.vault.policies import Kind, Policy
-from service.vault.subjects import held, insist_on_unerased, named
+from service.vault.subjects import held, insist_on_unerased
 from service.vault.values import DataClass
 from service.web import idempotency
 
@@ -132,11 +132,8 @@ async def register(vault: Vault, caller: Caller, key: str, order: DocumentOrder)
     async with vault.transaction() as (session, connection):
         await insist_on_unerased(connection, caller.id, key)
         if await idempotency.claim(session, caller.id, key, print_, f"{_PATH}{id_}"):
-            subject = None
-            if order.subject is not None:
-                subject = await named(connection, vault, caller, key, order.subject, index_key)
-            place = Place(caller.issuer_id, policy.id, None if subject is None else subject.id, id_)
-            inner_key = await record_key(vault, place) if subject is None else subject.key
+            place = Place(caller.issuer_id, policy.id, None, id_)
+            place, inner_key = await of_subject(vault, connection, caller, key, place, order.subject, index_key)
             told = _sealed_part(os.urandom(32), order.name, order.media_type, order.sha256)
             sealed = await sealed_object(vault, place, inner_key, told)
             await session.execute(

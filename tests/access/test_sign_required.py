@@ -4,8 +4,6 @@ import base64
 import hashlib
 import os
 import secrets
-from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -31,17 +29,6 @@ NEED_NONE = {
 
 NEED_ONE = {"read_person_accounts"}
 """Routes that are a GET and need one, besides every export."""
-
-
-@pytest.fixture
-def live(shared: World) -> Iterator[World]:
-    """The shared world as a live deployment."""
-    state = shared.app.state
-    settings, issuing = state.settings, state.admission.issuing
-    state.settings = settings.model_copy(update={"environment": "live"})
-    state.admission.issuing = replace(issuing, environment="live")
-    yield shared
-    state.settings, state.admission.issuing = settings, issuing
 
 
 async def live_key(world: World) -> str:

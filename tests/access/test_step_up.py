@@ -5,8 +5,7 @@ import base64
 import json
 import secrets
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -167,17 +166,6 @@ async def test_who_lacks_the_scope_has_nothing_approved(shared: World) -> None:
     reader = await make(shared, "keys:read", key=ours.key)
     answer = await ours.post(REVOKE_ALL, {"reason": "x"}, key=reader["secret"])
     problem(answer, "scope-missing")
-
-
-@pytest.fixture
-def live(shared: World) -> Iterator[World]:
-    """The shared world as a live deployment."""
-    state = shared.app.state
-    settings, issuing = state.settings, state.admission.issuing
-    state.settings = settings.model_copy(update={"environment": "live"})
-    state.admission.issuing = replace(issuing, environment="live")
-    yield shared
-    state.settings, state.admission.issuing = settings, issuing
 
 
 async def test_a_live_deployment_refuses_what_is_critical_until_there_is_a_second_factor(live: World) -> None:

@@ -286,3 +286,17 @@ def test_an_operation_that_fails_is_a_problem_and_one_that_takes_long_goes_on() 
     with saying(told(OPERATION)) as server, pytest.raises(NotFinal) as late:
         Client(server.url, ed25519()).wait(pending, timeout_s=0.05)
     assert late.value.operation == pending
+
+
+def test_an_approval_goes_with_the_call_that_it_is_for() -> None:
+    key = {"name": "Idempotency-Key", "in": "header", "required": True, "schema": {"type": "string"}}
+    revoke = {"operationId": "revoke_all_keys", "tags": ["keys"], "summary": "", "parameters": [key], "responses": {}}
+    document = {"openapi": "3.1.0", "paths": {"/v1/keys/revoke-all": {"post": revoke}}, "components": {"schemas": {}}}
+
+    def answer(heard: Heard) -> Said:
+        return told(document) if heard.path == "/openapi.json" else told({"revoked": 2})
+
+    with serving(answer) as server, Client(server.url, BearerCredential("munsk_test_secret")) as client:
+        assert client.call("revoke_all_keys", idempotency_key="once", approval="0199f6b1") == {"revoked": 2}
+    asked = server.heard[-1].headers
+    assert (asked["muniment-approval"], asked["idempotency-key"]) == ("0199f6b1", "once")
