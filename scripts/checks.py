@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = Path(sys.executable).parent
-WORKERS = "6"
+WORKERS = "4"
 """Processes of pytest: two cores, and more for the time in which tests wait for blocks and processes."""
 NICE = ("nice", "-n", "10")
 """Tests come first, as they wait for things within a limit; a tenth of a share still ends the checks before them."""

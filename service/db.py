@@ -66,6 +66,8 @@ _ACTING: ContextVar[str] = ContextVar("acting", default="")
 """Whose rows this task sees in the role `muniment_api`, as the setting `muniment.issuers` has it; at first nobody's."""
 
 EVERY_ISSUER = "*"
+_UNKNOWN = "?"
+"""What no task acts for: a connection of which that is noted is told anew."""
 
 
 def act_for(issuer_id: UUID) -> None:
@@ -217,6 +219,8 @@ class Reads:
         """Let Postgres know whom this task acts for, where that is another one than the connection's last."""
         acting = _ACTING.get()
         if self._told.get(connection, "") != acting:
+            # Cancelled in the middle, nobody knows what it is.
+            self._told[connection] = _UNKNOWN
             await connection.execute("SELECT set_config('muniment.issuers', %s, false)", (acting,))
             self._told[connection] = acting
 

@@ -145,12 +145,20 @@ async def dispatcher(settings: Settings) -> None:
     async with _process(settings, "dispatcher") as (db, stop), open_deliverer(settings, db) as deliverer:
         await asyncio.gather(
             _drive(settings, db, stop, "dispatcher", lambda lease: settle(db, lease, BY_REVERT)),
-            _drive(settings, db, stop, "webhooks", deliverer.step, deliverer.wake),
+            # A fault here must not keep operations from being settled: it is told again and again.
+            _drive(settings, db, stop, "webhooks", deliverer.step, deliverer.wake, retry=(Exception,)),
         )
 
 
 async def _drive(
-    settings: Settings, db: Database, stop: asyncio.Event, lease: str, step: Step, wake: asyncio.Event | None = None
+    settings: Settings,
+    db: Database,
+    stop: asyncio.Event,
+    lease: str,
+    step: Step,
+    wake: asyncio.Event | None = None,
+    *,
+    retry: tuple[type[Exception], ...] = (NodeUnavailable, NodeRefused),
 ) -> None:
     await run(
         db,
@@ -158,7 +166,7 @@ async def _drive(
         step,
         poll_interval_s=settings.poll_interval_s,
         stop=stop,
-        retry=(NodeUnavailable, NodeRefused),
+        retry=retry,
         wake=wake,
     )
 

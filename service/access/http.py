@@ -19,8 +19,9 @@ from service.access.key_problems import HeadersTooLarge, KeyExpired, KeyInUrl, L
 from service.access.queries import Caller
 from service.access.rates import QuotaExceeded, Quotas
 from service.access.roles import opened
-from service.access.signature_problems import SignatureRequired
+from service.access.signature_problems import NonceReplayed, SignatureRequired, SignatureStale
 from service.access.signed_requests import SignedRequests
+from service.access.wallets import WalletUnanswered
 from service.db import act_for
 from service.errors import Problem
 
@@ -78,7 +79,7 @@ async def authenticate(
     quotas.look_at(address)
     try:
         caller = await _proved(request, given, admission, address)
-    except (Unauthorized, KeyExpired):
+    except (Unauthorized, KeyExpired, NonceReplayed, SignatureStale, WalletUnanswered):
         quotas.failed(address)
         raise
     # What follows sees this issuer's rows alone.

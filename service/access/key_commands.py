@@ -77,6 +77,20 @@ WHERE k.id = :id AND c.issuer_id = :issuer FOR UPDATE OF k
 """
 
 
+async def _in_turn(session: AsyncSession, by: By) -> None:
+    """Wait for whoever makes or ends credentials of this issuer: none may be made beside an end of all."""
+    await session.execute(
+        text("SELECT pg_advisory_xact_lock(hashtextextended('muniment keys ' || :issuer, 0))"),
+        {"issuer": str(by.issuer_id)},
+    )
+
+
+def _insist_on_open(asking: KeyInfo) -> None:
+    """Raises: KeyNotInState. It opened the request, and may have been ended while the request waited."""
+    if asking.state not in OPENS:
+        raise KeyNotInState(f"the asking key is {asking.state}", state=asking.state)
+
+
 async def held(session: AsyncSession, by: By, id: str) -> KeyInfo:
     """A credential, locked until the DB transaction ends.
 
@@ -95,9 +109,12 @@ async def create(session: AsyncSession, issuing: Issuing, caller: Caller, order:
 
     Raises:
         KeyExceedsGrantor: it would have more.
+        KeyNotInState: the asking one was ended meanwhile.
         KeyOfAnotherCaller: there is a caller of the new one's name.
     """
+    await _in_turn(session, By.caller(caller))
     asking = await held(session, By.caller(caller), caller.key_id)
+    _insist_on_open(asking)
     now = await _now(session)
     limits = read_limits(asking.limits) if order.limits is None else order.limits
     end = _end_of(asking)
@@ -128,6 +145,7 @@ async def rotate(session: AsyncSession, issuing: Issuing, by: By, id: str, order
         KeyExceedsGrantor: it has rights or a life that the asking credential has not.
         ValueError: the order's proof is not what the kind takes.
     """
+    await _in_turn(session, by)
     old = await held(session, by, id)
     _insist_on_own(by, old)
     if old.state is not State.ACTIVE:
@@ -272,6 +290,7 @@ async def change(session: AsyncSession, by: By, id: str, order: ChangeOrder) -> 
 
 async def revoke_all(session: AsyncSession, by: By, reason: str, *, sparing: str | None) -> int:
     """Break the glass: end every credential of the issuer for ever, but one that is spared; how many that were."""
+    await _in_turn(session, by)
     rows = await session.execute(
         text(
             """WITH held AS (

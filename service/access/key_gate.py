@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.access import apikeys
 from service.access.admission import Admission
+from service.access.key_orders import REPORTED_MAX
 from service.access.key_problems import HeadersTooLarge, KeyInUrl
 from service.access.queries import Caller, Retiring
 from service.access.rates import told
@@ -33,8 +34,9 @@ class KeyGate:
             await self._app(scope, receive, send)
             return
         admission: Admission = scope["app"].state.admission
-        if sum(len(name) + len(value) for name, value in scope["headers"]) > HEADERS_BYTES_MAX:
-            refusal = HeadersTooLarge(f"all headers together may have {HEADERS_BYTES_MAX} bytes")
+        url_bytes = len(scope["raw_path"]) + len(scope["query_string"])
+        if url_bytes + sum(len(name) + len(value) for name, value in scope["headers"]) > HEADERS_BYTES_MAX:
+            refusal = HeadersTooLarge(f"the URL and all headers together may have {HEADERS_BYTES_MAX} bytes")
             await _refuse(scope, send, refusal)
             return
         if b"munsk" in scope["query_string"] or b"munsk" in scope["raw_path"]:
@@ -79,7 +81,7 @@ def _notice(admission: Admission, scope: Scope, caller: Caller, message: Message
 
 async def _leaked(admission: Admission, url: str) -> Problem:
     try:
-        await admission.leaked(apikeys.find(url), place="url")
+        await admission.leaked(apikeys.find(url)[:REPORTED_MAX], place="url")
     except UNAVAILABLE:
         return DatabaseUnavailable("this key counts as leaked: revoke it, and never send it in a URL")
     return KeyInUrl("it counts as leaked and is revoked: make another one, and send it in the Authorization header")

@@ -34,7 +34,7 @@ class KeyInUrl(Problem):
 
 
 class HeadersTooLarge(Problem):
-    """The request's headers are larger than any call of this API needs."""
+    """The request's URL and headers are larger than any call of this API needs."""
 
     slug, title, status = "headers-too-large", "The request headers are too large", 400
 

@@ -154,7 +154,8 @@ async def add(
 async def confirm(ups: StepUps, caller: Caller, id: UUID, proof: Proof) -> None:
     """Let a second factor count from now on, since it has proved itself; one that does so already stays as it is.
 
-    An issuer's first one ends those that wait beside it: nobody approved that they were added.
+    An issuer's first one ends those that wait beside it: nobody approved that they were added, and what was added in
+    the same moment is never confirmed.
 
     Raises:
         SecondFactorNotFound, SecondFactorRefused, SecondFactorLocked: as their names say.
@@ -170,8 +171,11 @@ async def confirm(ups: StepUps, caller: Caller, id: UUID, proof: Proof) -> None:
             await _record(session, "second-factor.removed", caller, other, {})
         done = await session.scalar(
             text(
-                """UPDATE second_factors SET confirmed_at = clock_timestamp()
-                WHERE id = :id AND confirmed_at IS NULL AND removed_at IS NULL RETURNING id"""
+                """UPDATE second_factors f SET confirmed_at = clock_timestamp()
+                WHERE f.id = :id AND f.confirmed_at IS NULL AND f.removed_at IS NULL AND NOT EXISTS (
+                    SELECT FROM second_factors WHERE issuer_id = f.issuer_id AND removed_at IS NULL
+                    HAVING min(confirmed_at) > f.created_at)
+                RETURNING f.id"""
             ),
             {"id": id},
         )
@@ -181,7 +185,7 @@ async def confirm(ups: StepUps, caller: Caller, id: UUID, proof: Proof) -> None:
 
 
 async def remove(ups: StepUps, caller: Caller, id: UUID) -> None:
-    """End a second factor for ever; what it has approved and was not used yet waits for another's approval.
+    """End a second factor for ever; what it has approved waits for another's approval.
 
     Raises:
         SecondFactorNotFound: none of the issuer's, or removed before.
@@ -196,7 +200,7 @@ async def remove(ups: StepUps, caller: Caller, id: UUID) -> None:
         )
         if done is None:
             raise SecondFactorNotFound("GET /v1/second-factors lists them all")
-        withdrawn = "UPDATE step_ups SET given_at = NULL, given_by = NULL WHERE given_by = :id AND used_at IS NULL"
+        withdrawn = "UPDATE step_ups SET given_at = NULL, given_by = NULL WHERE given_by = :id"
         await session.execute(text(withdrawn), {"id": id})
         await _record(session, "second-factor.removed", caller, id, {})
 

@@ -255,9 +255,16 @@ class Control:
 
     @property
     def is_critical(self) -> bool:
-        """Whether a second factor must approve it: it takes a holder's property on somebody's word."""
-        return self.kind in ("token.forced-transfer", "deed.forced-transfer")
+        """Whether a second factor must approve it: it takes property on somebody's word, or ends its rules."""
+        return self.kind in CRITICAL
 
+
+CRITICAL = frozenset(
+    {
+        *("token.forced-transfer", "deed.forced-transfer", "token.burn", "deed.retire"),
+        "token.detach-compliance",
+    }
+)
 
 UNITS = frozenset({"fungible", "governance", "utility"})
 FUNGIBLE, DEEDS = frozenset({"fungible"}), frozenset({"deed"})

@@ -6,7 +6,10 @@ from email.utils import parsedate_to_datetime
 
 import pytest
 
-from service.access import commands, signing_secrets
+from service.access import commands, key_commands, signing_secrets
+from service.access.apikeys import Scope
+from service.access.key_orders import KeyOrder
+from service.access.key_problems import KeyNotInState
 from service.access.queries import stored_keys
 from service.app import create_app
 from tests.access.desk import facts, key_id, kinds, make, patch, rotate, sql, state, use
@@ -31,6 +34,17 @@ async def test_a_made_key_opens_what_it_was_given_and_no_more(shared: World) -> 
         await shared.post("/v1/keys", {"name": "x", "scopes": ["issue"]}, key=made["secret"]), "scope-missing"
     )
     assert refusal["scope"] == "keys:admin"
+
+
+async def test_a_key_that_is_ended_while_it_asks_makes_nothing(shared: World) -> None:
+    made = await make(shared, "keys:admin")
+    gate = shared.app.state.admission
+    caller = await gate.by_key(made["secret"], None)
+    await shared.post(f"/v1/keys/{made['id']}/suspend", {"reason": "stolen"})
+    order = KeyOrder(name="a spare", scopes=[Scope.KEYS_ADMIN])
+    async with shared.db.transaction() as session:
+        with pytest.raises(KeyNotInState):
+            await key_commands.create(session, gate.issuing, caller, order)
 
 
 async def test_a_secret_is_shown_once_and_no_copy_of_the_answer_is_kept(shared: World) -> None:

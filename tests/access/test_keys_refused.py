@@ -147,3 +147,7 @@ async def test_headers_without_end_are_refused(shared: World, port: int) -> None
         status, body = await said(port, *lines)
         assert (status, b"headers-too-large" in body) == (400, True)
     assert (await said(port, good, b"X-Long: " + b"a" * 4_000))[0] == 200
+
+
+async def test_a_url_without_end_is_refused(shared: World) -> None:
+    problem(await shared.get("/v1/whoami", x="a" * 9_000), "headers-too-large")

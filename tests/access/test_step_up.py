@@ -426,6 +426,15 @@ async def test_an_issuers_first_factor_ends_those_that_nobody_approved(shared: W
     problem(await ours.post(f"/v1/second-factors/{before['id']}/confirm", proof), "second-factor-not-found")
 
 
+async def test_a_factor_that_was_added_while_the_first_one_was_confirmed_never_counts(shared: World) -> None:
+    ours = await desk(shared)
+    beside = await ours.add({"kind": "account", "name": "somebody's", "account": APPROVER.address})
+    await ours.with_app()
+    await sql(shared, "UPDATE second_factors SET removed_at = NULL WHERE id = :id", id=beside["id"])
+    proof = {"signature": signed(beside["typed_data"])}
+    problem(await ours.post(f"/v1/second-factors/{beside['id']}/confirm", proof), "second-factor-not-found")
+
+
 async def test_a_factor_that_waits_cannot_approve(shared: World) -> None:
     ours = await desk_with_app(shared)
     order = {"kind": "account", "name": "treasury", "account": APPROVER.address}
