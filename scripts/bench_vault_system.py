@@ -25,7 +25,7 @@ from service.access import commands as access
 from service.access import queries
 from service.access.apikeys import Scope
 from service.access.queries import Caller
-from service.db import Database
+from service.db import Database, act_for
 from service.keys import keystore
 from service.keys.wrapping import KeyEncryptionKeys
 from service.keys.wrapping_local import from_environment
@@ -80,6 +80,7 @@ class System:
 
     def opened(self) -> tuple[Database, Vault]:
         """A database and a vault of this process's own, as the API has them."""
+        act_for(self.caller.issuer_id)
         db = Database(self.settings.database_url, role="muniment_api", connections_max=API_CONNECTIONS)
         return db, open_vault(db, KeyEncryptionKeys([from_environment(self.settings.key_encryption_key)]))
 
