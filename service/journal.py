@@ -64,6 +64,10 @@ BEHIND_MAX = 100_000
 
 _ENTRY: LiteralString = "position, kind, issuer_id, body, recorded_at"
 
+# As a range of both columns, or a planner that sees one issuer everywhere walks through all positions for a quiet one.
+_FOLLOWING: LiteralString = """(entries.issuer_id, entries.position) > (given.issuer_id, given.position)
+    AND (entries.issuer_id, entries.position) <= (given.issuer_id, 9223372036854775807)"""
+
 _APPEND = text("""
 WITH ended AS (UPDATE journal_end SET position = position + :count RETURNING position)
 INSERT INTO journal_entries (position, issuer_id, kind, body)
@@ -114,8 +118,7 @@ async def entries_of(
         f"""SELECT given.issuer_id, given.position, following.*
         FROM unnest(%s::uuid[], %s::bigint[]) AS given (issuer_id, position) CROSS JOIN LATERAL (
             SELECT {_ENTRY} FROM journal_entries entries
-            WHERE entries.issuer_id = given.issuer_id AND entries.position > given.position
-            ORDER BY entries.position LIMIT %s) following
+            WHERE {_FOLLOWING} ORDER BY entries.issuer_id, entries.position LIMIT %s) following
         ORDER BY following.position""",
         ([issuer_id for issuer_id, _ in after], [position for _, position in after], count_max),
     )
@@ -133,11 +136,11 @@ async def entries_at(connection: ReadConnection, positions: Sequence[int]) -> di
 async def behind(connection: ReadConnection, after: Sequence[tuple[UUID, int]]) -> int:
     """How many entries of their issuers come after these positions: the most of any, counted up to BEHIND_MAX."""
     cursor = await connection.execute(
-        """SELECT coalesce(max(following.count), 0)
+        f"""SELECT coalesce(max(following.count), 0)
         FROM unnest(%s::uuid[], %s::bigint[]) AS given (issuer_id, position) CROSS JOIN LATERAL (
             SELECT count(*) FROM (
                 SELECT 1 FROM journal_entries entries
-                WHERE entries.issuer_id = given.issuer_id AND entries.position > given.position LIMIT %s) counted
+                WHERE {_FOLLOWING} LIMIT %s) counted
             ) following""",
         ([issuer_id for issuer_id, _ in after], [position for _, position in after], BEHIND_MAX),
     )

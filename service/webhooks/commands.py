@@ -29,6 +29,12 @@ from service.webhooks.tables import DeliveryRow, Disabled, SecretRow, State, Web
 WEBHOOKS_MAX = 50
 """Of one issuer."""
 
+REPLAYED_MAX = 10_000
+"""Messages of one replay; whoever wants more goes on where it ended."""
+
+STRETCH_ROWS = 1_000
+"""Messages that one DB transaction brings forward when a webhook is enabled."""
+
 _SIGNING_MAX = 3
 """Versions of the secrets that sign at once; a fourth ends the oldest."""
 
@@ -60,7 +66,7 @@ async def create(office: Office, caller: Caller, key: str, order: WebhookOrder) 
     first = await idempotency.first_resource(office.db, caller.id, key, print_)
     secret = None
     if first is None:
-        url = await _checked(office, order.url)
+        url = await _checked(office, caller.issuer_id, order.url)
         secrets, id_ = sealing.make(), new_id()
         async with office.db.transaction() as session:
             if await idempotency.claim(session, caller.id, key, print_, f"webhooks/{id_}"):
@@ -79,26 +85,29 @@ async def create(office: Office, caller: Caller, key: str, order: WebhookOrder) 
 
 
 async def change(office: Office, caller: Caller, id: UUID, wanted: WebhookChange) -> Webhook:
-    """Change a webhook. Enabled anew, it is sent all that waits at once.
+    """Change a webhook. Enabled anew, it is sent all that waits, first one message to see whether it is back.
 
     Raises:
         WebhookNotFound: none of the issuer's.
         WebhookUrlRefused: the URL is none to send to.
     """
-    url = None if wanted.url is None else await _checked(office, wanted.url)
+    url = None if wanted.url is None else await _checked(office, caller.issuer_id, wanted.url)
     values: dict[str, Any] = {} if url is None else {"url": str(url)}
     values |= {name: told for name in ("types", "description") if (told := getattr(wanted, name)) is not None}
     noted = {**{name: told for name, told in values.items() if name == "types"}, **({"host": url.host} if url else {})}
+    if wanted.enabled:
+        while await _bring_forward(office, caller.issuer_id, id) == STRETCH_ROWS:
+            pass
     async with office.db.transaction() as session:
         row = await _locked(session, caller.issuer_id, id)
         if wanted.enabled is not None and wanted.enabled != (row.disabled_at is None):
             noted["enabled"] = wanted.enabled
-            values |= {"disabled_at": None, "disabled_for": None, "failures": 0, "failing_since": None}
+            values |= {"disabled_at": None, "disabled_for": None}
             if not wanted.enabled:
                 values |= {"disabled_at": func.now(), "disabled_for": Disabled.CALLER}
-            else:
-                pending = (DeliveryRow.webhook_id == id, DeliveryRow.state == State.PENDING)
-                await session.execute(update(DeliveryRow).where(*pending).values(due_at=func.now(), failures=0))
+            elif row.failures:
+                # Its days begin anew, and its failures stay: until it takes something, it is sent one at a time.
+                values["failing_since"] = func.now()
         if values:
             await session.execute(update(WebhookRow).where(WebhookRow.id == id).values(**values))
             await _record(session, caller, "webhook.changed", id, noted)
@@ -106,15 +115,17 @@ async def change(office: Office, caller: Caller, id: UUID, wanted: WebhookChange
 
 
 async def remove(office: Office, caller: Caller, id: UUID) -> Webhook:
-    """Delete a webhook with its secrets and its deliveries; how it was.
+    """Delete a webhook with its secrets; its deliveries go in stretches, by the dispatcher's step. How it was.
 
     Raises:
         WebhookNotFound: none of the issuer's.
     """
     found = await queries.webhook(office.db, issuer_id=caller.issuer_id, id=id)
     async with office.db.transaction() as session:
-        await _locked(session, caller.issuer_id, id)
-        await session.execute(delete(WebhookRow).where(WebhookRow.id == id))
+        row = await _locked(session, caller.issuer_id, id)
+        await session.execute(delete(SecretRow).where(SecretRow.webhook_id == id))
+        removed = {"removed_at": func.now(), "disabled_at": func.now(), "disabled_for": Disabled.CALLER}
+        await session.execute(update(WebhookRow).where(WebhookRow.id == row.id).values(**removed))
         await _record(session, caller, "webhook.deleted", id, {})
     return found
 
@@ -147,24 +158,29 @@ async def rotate(
     return await queries.webhook(office.db, issuer_id=caller.issuer_id, id=id), secret
 
 
-async def replay(office: Office, caller: Caller, id: UUID, order: ReplayOrder) -> int:
-    """Have messages sent again, as the same messages; how many.
+async def replay(office: Office, caller: Caller, id: UUID, order: ReplayOrder) -> tuple[int, int | None]:
+    """Have messages sent again, as the same messages: how many, REPLAYED_MAX at most, and the number to go on from.
 
     Raises:
         WebhookNotFound: none of the issuer's.
         WebhookDisabled: it takes nothing now.
     """
     async with office.db.transaction() as session:
-        row = await _locked(session, caller.issuer_id, id)
-        _insist_on_enabled(row)
-        chosen = update(DeliveryRow).where(DeliveryRow.webhook_id == id, DeliveryRow.number >= order.from_number)
+        _insist_on_enabled(await _locked(session, caller.issuer_id, id))
+        chosen = [DeliveryRow.webhook_id == id, DeliveryRow.number >= order.from_number]
         if order.only == "dead":
-            chosen = chosen.where(DeliveryRow.state == State.DEAD)
-        again = chosen.values(state=State.PENDING, failures=0, due_at=func.now()).returning(DeliveryRow.number)
-        count = len((await session.scalars(again)).all())
+            chosen.append(DeliveryRow.state == State.DEAD)
+        query = select(DeliveryRow.number).where(*chosen).order_by(DeliveryRow.number).limit(REPLAYED_MAX + 1)
+        numbers = (await session.scalars(query)).all()
+        following = numbers[REPLAYED_MAX] if len(numbers) > REPLAYED_MAX else None
+        if following is not None:
+            chosen.append(DeliveryRow.number < following)
+        again = {"state": State.PENDING, "failures": 0, "due_at": func.now()}
+        await session.execute(update(DeliveryRow).where(*chosen).values(**again))
+        count = len(numbers[:REPLAYED_MAX])
         noted = {"from": str(order.from_number), "only": order.only, "count": count}
         await _record(session, caller, "webhook.replayed", id, noted)
-    return count
+    return count, following
 
 
 async def send_test(office: Office, caller: Caller, key: str, id: UUID, order: TrialOrder) -> Delivery:
@@ -190,17 +206,32 @@ async def send_test(office: Office, caller: Caller, key: str, id: UUID, order: T
     return rows[0]
 
 
-async def _checked(office: Office, text: str) -> URL:
+async def _checked(office: Office, issuer_id: UUID, text: str) -> URL:
     url = parse_url(text, private=office.private)
-    await insist_on_public(url, private=office.private)
+    await insist_on_public(url, private=office.private, issuer_id=issuer_id)
     return url
 
 
 async def _insist_on_room(session: AsyncSession, issuer_id: UUID) -> None:
     await session.execute(_ONE_AT_A_TIME, {"issuer": str(issuer_id)})
-    count = await session.scalar(select(func.count()).where(WebhookRow.issuer_id == issuer_id))
+    count = await session.scalar(
+        select(func.count()).where(WebhookRow.issuer_id == issuer_id, WebhookRow.removed_at.is_(None))
+    )
     if (count or 0) >= WEBHOOKS_MAX:
         raise TooManyWebhooks(f"an issuer has {WEBHOOKS_MAX} at most: delete one, or let one take more types")
+
+
+async def _bring_forward(office: Office, issuer_id: UUID, id: UUID) -> int:
+    """Have some of what waits for another sending be due now, where the webhook is disabled; how many."""
+    async with office.db.transaction() as session:
+        if (await _locked(session, issuer_id, id)).disabled_at is None:
+            return 0
+        waiting = (DeliveryRow.webhook_id == id, DeliveryRow.state == State.PENDING, DeliveryRow.due_at > func.now())
+        query = select(DeliveryRow.number).where(*waiting).order_by(DeliveryRow.due_at).limit(STRETCH_ROWS)
+        numbers = (await session.scalars(query)).all()
+        chosen = (DeliveryRow.webhook_id == id, DeliveryRow.number.in_(numbers))
+        await session.execute(update(DeliveryRow).where(*chosen).values(due_at=func.now()))
+    return len(numbers)
 
 
 def _insist_on_enabled(row: WebhookRow) -> None:
@@ -209,8 +240,8 @@ def _insist_on_enabled(row: WebhookRow) -> None:
 
 
 async def _locked(session: AsyncSession, issuer_id: UUID, id: UUID) -> WebhookRow:
-    query = select(WebhookRow).where(WebhookRow.id == id, WebhookRow.issuer_id == issuer_id).with_for_update()
-    row = await session.scalar(query)
+    there = (WebhookRow.id == id, WebhookRow.issuer_id == issuer_id, WebhookRow.removed_at.is_(None))
+    row = await session.scalar(select(WebhookRow).where(*there).with_for_update())
     if row is None:
         raise queries.missing()
     return row

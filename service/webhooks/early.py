@@ -18,7 +18,7 @@ from service.operations import queries as operations
 from service.transactions import sightings
 from service.transactions.sightings import Sighting
 from service.transactions.tables import FINAL, Status
-from service.webhooks.events import MINED, REORGANISED, instant, wants
+from service.webhooks.events import EARLY, MINED, REORGANISED, instant, wants
 from service.webhooks.planning import Listener
 from service.webhooks.queueing import Message, enqueue
 from service.workers import Lease
@@ -26,6 +26,16 @@ from service.workers import Lease
 LOOK_INTERVAL_S = 1.0
 
 _SEEN_MAX = 5_000
+
+_LISTENERS = """
+SELECT id, issuer_id, types, position FROM webhooks
+WHERE disabled_at IS NULL AND EXISTS (SELECT FROM unnest(types) AS type WHERE starts_with(type, %s))
+"""
+
+_HOLD = text("""
+SELECT id FROM webhooks WHERE id = ANY(CAST(:ids AS uuid[])) AND disabled_at IS NULL
+ORDER BY id FOR UPDATE SKIP LOCKED
+""")
 
 _KEEP = text("""
 INSERT INTO webhook_sightings (transaction_id, operation_id, issuer_id, block_number, block_hash)
@@ -90,30 +100,37 @@ def changes(told: Mapping[UUID, Told], now: Mapping[UUID, Sighting], served: Map
     return found
 
 
-async def look(db: Database, lease: Lease, listening: Sequence[Listener]) -> int:
+async def look(db: Database, lease: Lease) -> int:
     """Tell of what was mined or undone since the last look; how many messages that made."""
-    wanting = [each for each in listening if wants(each.types, MINED) or wants(each.types, REORGANISED)]
-    issuer_ids = sorted({each.issuer_id for each in wanting})
     async with db.read() as connection:
+        wanting = [Listener(*row) for row in await (await connection.execute(_LISTENERS, (EARLY,))).fetchall()]
+        issuer_ids = sorted({each.issuer_id for each in wanting})
         told = await _told(connection)
         if not issuer_ids and not told:
             return 0
         known = [each for each in told.values() if each.issuer_id in set(issuer_ids)]
         now, served = await _seen(connection, issuer_ids, known)
     found = changes({each.transaction_id: each for each in known}, now, served)
-    forgotten = [*found.forget, *(told.keys() - {each.transaction_id for each in known})]
-    if not (found.news or forgotten):
+    unheard = list(told.keys() - {each.transaction_id for each in known})
+    if not (found.news or found.forget or unheard):
         return 0
-    messages = [message for news in found.news for message in _messages(news, wanting)]
     async with db.transaction() as session:
         await lease.hold(session)
-        await session.execute(_FORGET, {"ids": forgotten})
+        free = set((await session.scalars(_HOLD, {"ids": [each.id for each in wanting]})).all())
+        # Of an issuer with a webhook that somebody holds, all is told at a later look.
+        late = {each.issuer_id for each in wanting if each.id not in free}
+        messages = [
+            message for news in found.news if news.told.issuer_id not in late for message in _messages(news, wanting)
+        ]
+        keep = [each for each in found.keep if each.issuer_id not in late]
+        forget = [id_ for id_ in found.forget if now[id_].issuer_id not in late]
+        await session.execute(_FORGET, {"ids": [*forget, *unheard]})
         given = {
-            "ids": [each.transaction_id for each in found.keep],
-            "operations": [each.operation_id for each in found.keep],
-            "issuers": [each.issuer_id for each in found.keep],
-            "numbers": [each.block_number for each in found.keep],
-            "hashes": [each.block_hash for each in found.keep],
+            "ids": [each.transaction_id for each in keep],
+            "operations": [each.operation_id for each in keep],
+            "issuers": [each.issuer_id for each in keep],
+            "numbers": [each.block_number for each in keep],
+            "hashes": [each.block_hash for each in keep],
         }
         await session.execute(_KEEP, given)
         await enqueue(session, messages)

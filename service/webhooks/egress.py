@@ -12,12 +12,14 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from functools import partial
 from typing import Any
+from uuid import UUID
+from weakref import WeakValueDictionary
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -28,6 +30,12 @@ from service.errors import Problem
 TIMEOUT_S = 15.0
 LOOK_UP_TIMEOUT_S = 3.0
 LOOK_UPS_MAX = 64
+LOOK_UPS_EACH_MAX = 8
+"""Of those, look-ups for one issuer: silent names of one must not take every thread."""
+
+CHECKS_MAX, CHECKS_EACH_MAX = 16, 4
+"""The same where URLs are checked as they are named."""
+
 URL_CHARS_MAX = 2_000
 ANSWER_BYTES_MAX = 65_536
 PORTS = frozenset({443, 8443})
@@ -39,7 +47,10 @@ _TUNNELS_V6 = (ipaddress.IPv6Network("2001::/23"), ipaddress.IPv6Network("2002::
 _TUNNELS_V4 = (ipaddress.IPv4Network("192.0.0.0/24"), ipaddress.IPv4Network("192.88.99.0/24"))
 # Translated to IPv4 by the network (RFC 6052, RFC 8215) or by this machine (RFC 4291), they are outside 2000::/3.
 _GLOBAL_V6 = ipaddress.IPv6Network("2000::/3")
-_AUTHORITY = re.compile(r"[A-Za-z]+://([^/?#]*)")
+# Whatever else a parser would take for a host (percent-encoded, with user and password, with a zone) is refused.
+_AUTHORITY = re.compile(r"[A-Za-z]+://([a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:]+\])(?::[0-9]+)?(?:[/?].*)?", re.I)
+# What ends so is an address to every resolver, in whatever base and of however many parts (WHATWG URL, host parsing).
+_NUMBER = re.compile(r"(?:[0-9]+|0x[0-9a-f]*)", re.I)
 
 
 class WebhookUrlRefused(Problem):
@@ -93,34 +104,100 @@ def parse_url(text: str, *, private: bool) -> URL:
         raise WebhookUrlRefused("write it in visible ASCII, and what is beyond it percent-encoded or in Punycode")
     try:
         url = URL(text)
-        host, port = url.host, url.port
+        host, port = url.raw_host, url.port
     except ValueError:
-        raise WebhookUrlRefused("write https://host/path") from None
+        raise WebhookUrlRefused("write https://host/path, the port in digits") from None
     local = private and host in _LOOPBACK
     if not host or url.scheme not in ("https", *(("http",) if local else ())):
         raise WebhookUrlRefused("write https://host/path")
-    authority = _AUTHORITY.match(text)
-    if authority is None or "@" in authority[1] or "#" in text:
+    if "@" in text.partition("://")[2].partition("/")[0] or "#" in text:
         raise WebhookUrlRefused("leave out user, password and fragment: messages are signed")
+    if not _is_plain(text, host):
+        raise WebhookUrlRefused(
+            "write the host as a name, or an address as four decimal numbers or an IPv6 address in brackets"
+        )
     if port not in PORTS and not local:
         raise WebhookUrlRefused(f"use one of the ports {', '.join(map(str, sorted(PORTS)))}")
     return url
 
 
-async def insist_on_public(url: URL, *, private: bool) -> None:
+def _is_plain(text: str, host: str) -> bool:
+    """Whether the host of a URL is written as every parser reads it."""
+    authority = _AUTHORITY.fullmatch(text)
+    if authority is None or ":" in host:
+        return authority is not None
+    if not _NUMBER.fullmatch(host.rpartition(".")[2]):
+        return authority[1].lower() == host
+    try:
+        return str(ipaddress.IPv4Address(authority[1])) == host
+    except ValueError:
+        return False
+
+
+async def insist_on_public(url: URL, *, private: bool, issuer_id: UUID) -> None:
     """Refuse a name that leads to an address that is not public now; one that leads nowhere yet may do so later.
 
     Raises:
         WebhookUrlRefused: it does, or it is such an address in any of the forms that a resolver reads.
     """
-    assert url.host is not None
-    try:
-        async with asyncio.timeout(LOOK_UP_TIMEOUT_S):
-            found = await asyncio.get_running_loop().getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM)
-    except (OSError, TimeoutError, UnicodeError):
-        return
-    if not all(_may_reach(address[0], private=private) for *_, address in found):
+    assert url.raw_host is not None
+    addresses = [url.raw_host]
+    if not _is_address(url.raw_host):
+        try:
+            async with asyncio.timeout(LOOK_UP_TIMEOUT_S):
+                found = await _checks.look_up(url.raw_host, url.port or 0, issuer_id=issuer_id)
+        except (OSError, TimeoutError, UnicodeError):
+            return
+        addresses = [each["host"] for each in found]
+    if not all(_may_reach(each, private=private) for each in addresses):
         raise WebhookUrlRefused("the name leads to an address that is not public: use one that everybody can reach")
+
+
+class Names(AbstractResolver):
+    """Look-ups in threads of their own: names that nobody answers for must hold up neither others nor this process.
+
+    Args:
+        each_max: look-ups of one issuer at once; the next ones wait for those.
+    """
+
+    def __init__(self, threads_max: int, each_max: int) -> None:
+        self._threads = ThreadPoolExecutor(threads_max, thread_name_prefix="webhook-names")
+        self._each_max = each_max
+        self._shares: WeakValueDictionary[UUID, asyncio.Semaphore] = WeakValueDictionary()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """Every address of a name, unjudged, for the issuer whose message is being sent."""
+        return await self.look_up(host, port, family, issuer_id=_sending_for.get())
+
+    async def look_up(
+        self, host: str, port: int, family: socket.AddressFamily = socket.AF_UNSPEC, *, issuer_id: UUID
+    ) -> list[ResolveResult]:
+        """Every address of a name, unjudged."""
+        share = self._shares.setdefault(issuer_id, asyncio.Semaphore(self._each_max))
+        loop = asyncio.get_running_loop()
+
+        def release(_: object) -> None:
+            with suppress(RuntimeError):  # the loop may have ended before the look-up did
+                loop.call_soon_threadsafe(share.release)
+
+        await share.acquire()
+        looking = self._threads.submit(socket.getaddrinfo, host, port, family=family, type=socket.SOCK_STREAM)
+        # Not when the wait ends: a look-up that nobody waits for any more still has its thread.
+        looking.add_done_callback(release)
+        return [
+            ResolveResult(hostname=host, host=str(address[0]), port=port, family=each, proto=protocol, flags=0)
+            for each, _, protocol, _, address in await asyncio.wrap_future(looking)
+        ]
+
+    async def close(self) -> None:
+        """Wait for no look-up."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+_checks = Names(CHECKS_MAX, CHECKS_EACH_MAX)
+_sending_for: ContextVar[UUID] = ContextVar("sending_for")
 
 
 class Egress:
@@ -129,10 +206,11 @@ class Egress:
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes, *, issuer_id: UUID) -> Answer:
         """Send a message once and say what came of it; every failure of the receiver or of the way to it is told so."""
         began_s = time.monotonic()
         status, reason, retry_after_s = None, None, 0
+        _sending_for.set(issuer_id)
         try:
             async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as response:
                 status, retry_after_s = response.status, _retry_after_s(response.headers.get("Retry-After"))
@@ -141,28 +219,6 @@ class Egress:
             # A status that came is an answer, however the rest of it broke off.
             reason = None if status is not None else _reason(error)
         return Answer(status, reason, retry_after_s, round((time.monotonic() - began_s) * 1_000))
-
-
-class _Names(AbstractResolver):
-    """Look-ups in threads of their own: names that nobody answers for must hold up neither others nor this process."""
-
-    def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(LOOK_UPS_MAX, thread_name_prefix="webhook-names")
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        """Every address of a name, unjudged."""
-        look_up = partial(socket.getaddrinfo, host, port, family=family, type=socket.SOCK_STREAM)
-        found = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
-        return [
-            ResolveResult(hostname=host, host=str(address[0]), port=port, family=each, proto=protocol, flags=0)
-            for each, _, protocol, _, address in found
-        ]
-
-    async def close(self) -> None:
-        """Wait for no look-up."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 @asynccontextmanager
@@ -175,7 +231,7 @@ async def open_egress(*, private: bool) -> AsyncIterator[Egress]:
             raise AddressRefused("not a public address")
         return socket.socket(family, kind, protocol)
 
-    names = _Names()
+    names = Names(LOOK_UPS_MAX, LOOK_UPS_EACH_MAX)
     connector = aiohttp.TCPConnector(
         limit=0,
         resolver=names,
@@ -195,6 +251,14 @@ async def open_egress(*, private: bool) -> AsyncIterator[Egress]:
             yield Egress(session)
         finally:
             await names.close()
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _may_reach(address: str | int, *, private: bool) -> bool:

@@ -15,15 +15,19 @@ from service.webhooks.queueing import Message, enqueue
 from service.workers import Lease
 
 ENTRIES_MAX = 2_000
-"""Entries read in one step, for all webhooks together."""
+"""Entries read in one step, for all webhooks together, and messages planned of them."""
 
-_ENTRIES_EACH_MIN = 20
+_EACH_MIN = 20
 
-# What was read for a webhook is planned only if nobody has moved it on since.
+_PLACES = "SELECT DISTINCT issuer_id, position FROM webhooks WHERE disabled_at IS NULL"
+
+# Where they stand and what they want is read with the lock, so that what was read before is planned for nobody whom
+# another moved on, or who wants other types now. Whom somebody holds is left out until the next step.
 _HOLD = text("""
-SELECT id FROM webhooks JOIN unnest(CAST(:ids AS uuid[]), CAST(:positions AS bigint[])) AS read (id, position)
-    USING (id, position)
-WHERE disabled_at IS NULL ORDER BY id FOR UPDATE OF webhooks
+SELECT id, issuer_id, types, position FROM webhooks
+JOIN unnest(CAST(:issuers AS uuid[]), CAST(:positions AS bigint[])) AS place (issuer_id, position)
+    USING (issuer_id, position)
+WHERE disabled_at IS NULL ORDER BY id FOR UPDATE OF webhooks SKIP LOCKED
 """)
 
 _MOVE_ON = text("""
@@ -42,36 +46,27 @@ class Listener:
     position: int
 
 
-async def listeners(db: Database) -> list[Listener]:
-    """All that are enabled."""
-    rows = await db.fetch("SELECT id, issuer_id, types, position FROM webhooks WHERE disabled_at IS NULL", ())
-    return [Listener(*row) for row in rows]
-
-
-async def plan(db: Database, lease: Lease, listening: Sequence[Listener]) -> int:
-    """Store the messages of the next entries for each webhook, with how far it came; how many entries were new."""
-    if not listening:
-        return 0
-    places = sorted({(each.issuer_id, each.position) for each in listening})
-    count_max = max(_ENTRIES_EACH_MIN, ENTRIES_MAX // len(places))
+async def plan(db: Database, lease: Lease) -> int:
+    """Store the messages of the next entries for each webhook, with how far it came; how many entries were planned."""
     async with db.read() as connection:
+        places = sorted((row[0], row[1]) for row in await (await connection.execute(_PLACES)).fetchall())
+        count_max = max(_EACH_MIN, ENTRIES_MAX // max(len(places), 1))
         found = await journal.entries_of(connection, places, count_max=count_max)
     if not found:
         return 0
     entries: dict[tuple[UUID, int], list[Entry]] = {}
     for place, entry in found:
         entries.setdefault(place, []).append(entry)
-    behind = [each for each in listening if (each.issuer_id, each.position) in entries]
     async with db.transaction() as session:
         await lease.hold(session)
-        given = {"ids": [each.id for each in behind], "positions": [each.position for each in behind]}
-        held = set((await session.scalars(_HOLD, given)).all())
-        moving = [each for each in behind if each.id in held]
-        news = [(each, entries[each.issuer_id, each.position]) for each in moving]
+        given = {"issuers": [each for each, _ in entries], "positions": [position for _, position in entries]}
+        moving = [Listener(*row) for row in await session.execute(_HOLD, given)]
+        share = max(_EACH_MIN, ENTRIES_MAX // max(len(moving), 1))
+        news = [(each, entries[each.issuer_id, each.position][:share]) for each in moving]
         await enqueue(session, [message for each, new in news for message in _messages(each, new)])
         ends = {"ids": [each.id for each, _ in news], "positions": [new[-1].position for _, new in news]}
         await session.execute(_MOVE_ON, ends)
-    return len(found)
+    return sum(len(new) for _, new in news)
 
 
 def _messages(listener: Listener, entries: Sequence[Entry]) -> list[Message]:

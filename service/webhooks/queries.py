@@ -64,13 +64,14 @@ class Delivery:
 class Totals:
     """How all webhooks of the deployment do together."""
 
+    lag_entries: int
+    oldest_pending_s: float
     enabled: int
     disabled: int
     failing: int
+    unreadable: int
     pending: int
     dead: int
-    lag_entries: int
-    oldest_pending_s: float
 
 
 async def webhook(db: Database, *, issuer_id: UUID, id: UUID) -> Webhook:
@@ -79,7 +80,7 @@ async def webhook(db: Database, *, issuer_id: UUID, id: UUID) -> Webhook:
     Raises:
         WebhookNotFound: none, or another issuer's.
     """
-    rows = await db.fetch(f"{_WEBHOOK} WHERE w.id = %s AND w.issuer_id = %s", (id, issuer_id))
+    rows = await db.fetch(f"{_WEBHOOK} WHERE w.id = %s AND w.issuer_id = %s AND w.removed_at IS NULL", (id, issuer_id))
     if not rows:
         raise missing()
     return Webhook(*rows[0])
@@ -88,7 +89,8 @@ async def webhook(db: Database, *, issuer_id: UUID, id: UUID) -> Webhook:
 async def webhooks_page(db: Database, *, issuer_id: UUID, before: UUID | None, count_max: int) -> list[Webhook]:
     """Webhooks of an issuer, newest first."""
     rows = await db.fetch(
-        f"{_WEBHOOK} WHERE w.issuer_id = %s AND (%s::uuid IS NULL OR w.id < %s) ORDER BY w.id DESC LIMIT %s",
+        f"""{_WEBHOOK} WHERE w.issuer_id = %s AND w.removed_at IS NULL AND (%s::uuid IS NULL OR w.id < %s)
+        ORDER BY w.id DESC LIMIT %s""",
         (issuer_id, before, before, count_max),
     )
     return [Webhook(*row) for row in rows]
@@ -111,19 +113,23 @@ async def deliveries_page(
 async def totals(connection: ReadConnection) -> Totals:
     """Of all issuers; lag is in journal entries that a webhook's issuer has and the webhook was not given."""
     cursor = await connection.execute(
-        """SELECT count(*) FILTER (WHERE disabled_at IS NULL), count(*) FILTER (WHERE disabled_at IS NOT NULL),
+        """SELECT count(*) FILTER (WHERE disabled_at IS NULL),
+            count(*) FILTER (WHERE disabled_at IS NOT NULL AND removed_at IS NULL),
             count(*) FILTER (WHERE disabled_at IS NULL AND failures > 0),
-            (SELECT count(*) FROM webhook_deliveries WHERE state = 'pending'),
-            (SELECT count(*) FROM webhook_deliveries WHERE state = 'dead'),
+            count(*) FILTER (WHERE disabled_at IS NULL AND unreadable_since IS NOT NULL),
+            (SELECT count(*) FROM webhook_deliveries WHERE state = 'pending'
+                AND webhook_id NOT IN (SELECT id FROM webhooks WHERE removed_at IS NOT NULL)),
+            (SELECT count(*) FROM webhook_deliveries WHERE state = 'dead'
+                AND webhook_id NOT IN (SELECT id FROM webhooks WHERE removed_at IS NOT NULL)),
             (SELECT coalesce(extract(epoch FROM now() - min(d.created_at)), 0)::float8 FROM webhook_deliveries d
                 JOIN webhooks u ON u.id = d.webhook_id WHERE d.state = 'pending' AND u.disabled_at IS NULL)
         FROM webhooks"""
     )
     rows = await cursor.fetchall()
-    enabled, disabled, failing, pending, dead, oldest_pending_s = rows[0]
+    *counts, oldest_pending_s = rows[0]
     cursor = await connection.execute("SELECT DISTINCT issuer_id, position FROM webhooks WHERE disabled_at IS NULL")
     lag = await journal.behind(connection, await cursor.fetchall())
-    return Totals(enabled, disabled, failing, pending, dead, lag, round(oldest_pending_s, 3))
+    return Totals(lag, round(oldest_pending_s, 3), *counts)
 
 
 def missing() -> WebhookNotFound:

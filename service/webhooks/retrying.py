@@ -10,7 +10,11 @@ SCHEDULE_S = (0, 5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
 
 JITTER_SHARE = 0.1
 FAILING_DAYS_MAX = 5
-"""A webhook that took nothing for so long, while there was something to take, is disabled."""
+"""A webhook that took nothing for so long, of FAILURES_MIN sendings or more, is disabled."""
+
+FAILURES_MIN = 10
+PAUSE_DAYS_MAX = 2
+"""Where nothing was sent for longer, which no schedule makes, what failed before says nothing of the time between."""
 
 GONE = 410
 

@@ -55,7 +55,6 @@ async def create_webhook(
     """
     webhook, secret = await commands.create(office, caller, key, order)
     response.headers["Location"] = f"/v1/webhooks/{webhook.id}"
-    response.headers["Cache-Control"] = "no-store"
     return SecretWebhookView.with_secret(webhook, secret)
 
 
@@ -96,18 +95,20 @@ async def rotate_webhook_secret(
     caller: Listening,
     key: IdempotencyKey,
     office: OfficeDep,
-    response: Response,
 ) -> SecretWebhookView:
     """Make a new secret and a new key pair; until the old ones end, every message has the signatures of both."""
     webhook, secret = await commands.rotate(office, caller, key, webhook_id, order)
-    response.headers["Cache-Control"] = "no-store"
     return SecretWebhookView.with_secret(webhook, secret)
 
 
 @router.post("/{webhook_id}/replay", responses=documented(*_ONE, WebhookDisabled))
 async def replay_webhook(webhook_id: UUID, order: ReplayOrder, caller: Listening, office: OfficeDep) -> ReplayView:
-    """Send messages again from a number on, or those that were given up, each as the message that it was."""
-    return ReplayView(replayed=await commands.replay(office, caller, webhook_id, order))
+    """Send messages again from a number on, or those that were given up, each as the message that it was.
+
+    Up to 10,000 of them: where there are more, ask again from `next`.
+    """
+    replayed, following = await commands.replay(office, caller, webhook_id, order)
+    return ReplayView(replayed=replayed, next=following)
 
 
 @router.post("/{webhook_id}/test", status_code=201, responses=documented(*_ONE, IdempotencyKeyReused, WebhookDisabled))

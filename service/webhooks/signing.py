@@ -33,6 +33,11 @@ class Secrets:
 
     hmac_key: bytes = field(repr=False)
     private_key: bytes = field(repr=False)
+    _signer: Ed25519PrivateKey = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # Made once: it takes as long as a signature.
+        object.__setattr__(self, "_signer", Ed25519PrivateKey.from_private_bytes(self.private_key))
 
     @property
     def secret(self) -> str:
@@ -42,7 +47,11 @@ class Secrets:
     @property
     def public_key(self) -> bytes:
         """The Ed25519 public key, 32 bytes."""
-        return Ed25519PrivateKey.from_private_bytes(self.private_key).public_key().public_bytes_raw()
+        return self._signer.public_key().public_bytes_raw()
+
+    def sign(self, content: bytes) -> tuple[bytes, bytes]:
+        """The two signatures of the same bytes, `v1` and `v1a`."""
+        return hmac.digest(self.hmac_key, content, "sha256"), self._signer.sign(content)
 
 
 def public_text(public_key: bytes) -> str:
@@ -58,9 +67,8 @@ def signed_headers(versions: Sequence[Secrets], *, id: str, timestamp_s: int, bo
         timestamp_s: Unix time of this sending.
     """
     content = _content(id, str(timestamp_s), body)
-    signatures = [f"v1,{_text(hmac.digest(each.hmac_key, content, 'sha256'))}" for each in versions]
-    private_keys = [Ed25519PrivateKey.from_private_bytes(each.private_key) for each in versions]
-    signatures += [f"v1a,{_text(each.sign(content))}" for each in private_keys]
+    made = [each.sign(content) for each in versions]
+    signatures = [f"v1,{_text(v1)}" for v1, _ in made] + [f"v1a,{_text(v1a)}" for _, v1a in made]
     return {ID: id, TIMESTAMP: str(timestamp_s), SIGNATURE: " ".join(signatures)}
 
 

@@ -30,10 +30,16 @@ class Disabled(StrEnum):
 
 
 class WebhookRow(Base):
-    """An address of an issuer's. `position` is the journal's, and `number` counts its deliveries."""
+    """An address of an issuer's. `position` is the journal's, and `number` counts its deliveries.
+
+    One that is removed is there for nobody, and its rows go in stretches.
+    """
 
     __tablename__ = "webhooks"
-    __table_args__ = (Index("webhooks_issuer_id_id_idx", "issuer_id", "id"),)
+    __table_args__ = (
+        Index("webhooks_issuer_id_id_idx", "issuer_id", "id"),
+        Index("webhooks_removed_at_idx", "removed_at", postgresql_where=text("removed_at IS NOT NULL")),
+    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     issuer_id: Mapped[UUID] = mapped_column(ForeignKey(IssuerRow.id))
@@ -47,6 +53,9 @@ class WebhookRow(Base):
     disabled_at: Mapped[datetime | None]
     disabled_for: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    removed_at: Mapped[datetime | None]
+    failed_at: Mapped[datetime | None]
+    unreadable_since: Mapped[datetime | None]
 
 
 class SecretRow(Base):

@@ -34,7 +34,9 @@ class WebhookView(BaseModel):
     )
     dead: int = Field(description="Messages that were given up; a replay sends them again.", examples=[0])
     failures: int = Field(description="Sendings in a row that were not taken.", examples=[0])
-    failing_since: datetime | None
+    failing_since: datetime | None = Field(
+        description="Since when nothing was taken, without two days between two sendings; enabling begins it anew."
+    )
     created_at: datetime
 
     @classmethod
@@ -123,3 +125,4 @@ class ReplayView(BaseModel):
     """What a replay came to."""
 
     replayed: int = Field(description="So many messages are to be sent again.", examples=[3])
+    next: int | None = Field(description="Where there are more, replay `from` this number on.", examples=[None])

@@ -105,10 +105,13 @@ class Office:
 
     async def later(self, seconds: float) -> None:
         """What waits is due so much sooner, and what has failed began to so much earlier."""
+        resting = self.deliverer._resting
+        resting |= {id_: until_s - seconds for id_, until_s in resting.items()}
         async with self.db.transaction() as session:
             for statement in (
                 "UPDATE webhook_deliveries SET due_at = due_at - make_interval(secs => :s) WHERE state = 'pending'",
-                "UPDATE webhooks SET failing_since = failing_since - make_interval(secs => :s)",
+                """UPDATE webhooks SET failing_since = failing_since - make_interval(secs => :s),
+                    failed_at = failed_at - make_interval(secs => :s)""",
                 "UPDATE webhook_secrets SET ends_at = ends_at - make_interval(secs => :s)",
             ):
                 await session.execute(text(statement), {"s": seconds})

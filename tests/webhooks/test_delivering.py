@@ -1,6 +1,7 @@
 """Delivery: what receivers are told, in which order, how often, and what becomes of what they do not take."""
 
 import asyncio
+import base64
 import io
 import json
 from typing import Any
@@ -8,12 +9,15 @@ from typing import Any
 import pytest
 from aiohttp import web
 from psycopg import AsyncCursor
-from sqlalchemy import text
+from pydantic import SecretStr
 
-from service.webhooks import delivering, outcomes, planning
+from service.webhooks import delivering, outcomes, planning, queries
+from service.webhooks.delivering import open_deliverer
 from service.webhooks.events import BODY_BYTES_MAX
 from service.webhooks.retrying import SCHEDULE_S
+from service.webhooks.sealing import Sealer
 from service.webhooks.tables import State
+from service.workers import Lease, LeaseLost
 from tests.webhooks.office import Office, Tenant
 from tests.webhooks.receiver import saying
 
@@ -132,7 +136,7 @@ async def test_after_the_schedule_a_message_is_given_up_kept_and_can_be_replayed
     assert (dead["due_at"], len(dead["tries"])) == (None, 10)
     del office.receiver.behaviours["/hook"]
     answer = await office.ask(tenant, "POST", f"/{made['id']}/replay", {"from": 1, "only": "dead"})
-    assert answer.json() == {"replayed": 1}
+    assert answer.json() == {"replayed": 1, "next": None}
     await office.deliver()
     assert len({(each.id, each.body) for each in office.receiver.heard}) == 1
     assert [each["state"] for each in await deliveries(office, tenant, made["id"])] == ["delivered"]
@@ -172,7 +176,7 @@ async def test_a_replay_from_a_number_sends_the_same_messages_again(office: Offi
     first = {each.id: each.body for each in office.receiver.heard}
     office.receiver.heard.clear()
     answer = await office.ask(tenant, "POST", f"/{made['id']}/replay", {"from": 3})
-    assert answer.json() == {"replayed": 3}
+    assert answer.json() == {"replayed": 3, "next": None}
     await office.deliver()
     assert [each.told["number"] for each in office.receiver.heard] == [3, 4, 5]
     assert all(first[each.id] == each.body for each in office.receiver.heard)
@@ -218,21 +222,68 @@ async def test_who_is_gone_is_left_alone_until_enabled_and_then_has_all(
 
 async def test_who_fails_for_five_days_is_disabled_and_one_success_begins_anew(office: Office, tenant: Tenant) -> None:
     made = await office.webhook(tenant, types=["operation.*"])
-    for behaviour, days, enabled in (
-        (saying(503), 4.9, True),
-        (saying(200), 4.9, True),
-        (saying(503), 4.9, True),
-        (saying(503), 0.2, False),
-    ):
-        office.receiver.behaviours["/hook"] = behaviour
-        await office.tell(tenant, "operation.succeeded", operation(1))
-        await office.deliver()
-        await office.later(days * 86_400)
-        await office.tell(tenant, "operation.succeeded", operation(2))
-        await office.deliver()
+    for status, days, enabled in ((503, 4, True), (200, 1, True), (503, 5, True), (503, 1, False)):
+        office.receiver.behaviours["/hook"] = saying(status)
+        for _ in range(days * 3):
+            await office.tell(tenant, "operation.succeeded", operation(1), operation(2))
+            await office.deliver()
+            await office.later(86_400 / 3)
         assert (await office.read(tenant, f"/{made['id']}"))["enabled"] is enabled
     facts = [each for each in await office.facts("webhook.disabled") if each["webhook"] == made["id"]]
     assert [each["disabled_for"] for each in facts] == ["failing"]
+
+
+async def test_who_failed_long_ago_and_had_nothing_to_take_since_is_not_disabled_for_one_bad_minute(
+    office: Office, tenant: Tenant
+) -> None:
+    made = await office.webhook(tenant, types=["operation.*"])
+    office.receiver.behaviours["/hook"] = saying(503)
+    for days in (60, 0):
+        for _ in range(6):
+            await office.tell(tenant, "operation.succeeded", operation(1), operation(2))
+            await office.deliver()
+            await office.later(delivering.PROBE_PAUSE_S)
+        await office.later(days * 86_400)
+    assert (await office.read(tenant, f"/{made['id']}"))["failures"] >= 12
+    assert (await office.read(tenant, f"/{made['id']}"))["enabled"]
+
+
+async def test_who_failed_a_few_times_over_days_is_not_disabled(office: Office, tenant: Tenant) -> None:
+    made = await office.webhook(tenant, types=["operation.*"])
+    office.receiver.behaviours["/hook"] = saying(503, Retry_After="86400")
+    await office.tell(tenant, "operation.succeeded", operation(1))
+    for _ in range(8):
+        await office.deliver()
+        await office.later(86_401)
+    told = await office.read(tenant, f"/{made['id']}")
+    assert (told["enabled"], told["failures"]) == (True, 8)
+
+
+async def test_secrets_that_do_not_open_here_count_against_no_receiver_and_are_tried_again(
+    office: Office, tenant: Tenant, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = await office.webhook(tenant, types=["operation.*"])
+    await office.tell(tenant, "operation.succeeded", operation(1))
+    opener = office.deliverer._sealer
+    monkeypatch.setattr(office.deliverer, "_sealer", Sealer(SecretStr(base64.b64encode(bytes(32)).decode())))
+    for _ in range(3):
+        await office.step()
+    assert (len(office.receiver.heard), log.getvalue().count("webhook_secret_unreadable")) == (0, 1)
+    assert await unreadable(office) == 1
+    told = await office.read(tenant, f"/{made['id']}")
+    assert (told["enabled"], told["failures"], told["pending"]) == (True, 0, 1)
+    monkeypatch.setattr(office.deliverer, "_sealer", opener)
+    await office.deliver()
+    assert office.receiver.heard == [], "not at every step"
+    await office.later(delivering.UNREADABLE_PAUSE_S)
+    await office.deliver()
+    assert [each["tries"][0]["status"] for each in await deliveries(office, tenant, made["id"])] == [204]
+    assert await unreadable(office) == 0
+
+
+async def unreadable(office: Office) -> int:
+    async with office.db.read() as connection:
+        return (await queries.totals(connection)).unreadable
 
 
 async def test_a_slow_receiver_holds_up_no_other_and_one_message_holds_up_no_other(
@@ -265,23 +316,6 @@ async def test_a_slow_receiver_holds_up_no_other_and_one_message_holds_up_no_oth
     assert {each["state"] for each in await deliveries(office, tenant, slow_one["id"])} == {"delivered"}
 
 
-async def test_receivers_that_fail_get_few_lanes_and_one_message_each(
-    office: Office, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(delivering, "SHAKY_LANES_MAX", 2)
-    made = [(await office.webhook(tenant, f"/{number}", types=["operation.*"]))["id"] for number in range(4)]
-    async with office.db.transaction() as session:
-        await session.execute(text("UPDATE webhooks SET failures = 5, failing_since = now()"))
-    await office.webhook(tenant, "/well", types=["operation.*"])
-    await office.tell(tenant, "operation.succeeded", *(operation(number) for number in range(3)))
-    await office.step()
-    assert len(office.receiver.at("/well")) == 3
-    assert sorted(len(office.receiver.at(f"/{number}")) for number in range(4)) == [0, 0, 1, 1]
-    await office.deliver()
-    for id_ in made:
-        assert {each["state"] for each in await deliveries(office, tenant, id_)} == {"delivered"}
-
-
 async def test_what_was_taken_but_not_stored_is_sent_again_as_the_same_message(office: Office, tenant: Tenant) -> None:
     made = await office.webhook(tenant, types=["operation.*"])
     await office.tell(tenant, "operation.succeeded", operation(1))
@@ -311,25 +345,53 @@ async def test_postgres_away_for_a_moment_makes_nothing_be_sent_again(
     assert len(office.receiver.heard) == 1
 
 
-async def test_an_outcome_that_comes_late_changes_nothing_that_was_replayed(office: Office, tenant: Tenant) -> None:
+@pytest.mark.parametrize("status", [204, 500, 410])
+async def test_an_outcome_that_comes_late_changes_nothing_that_was_replayed(
+    office: Office, tenant: Tenant, status: int
+) -> None:
     made = await office.webhook(tenant, types=["operation.*"])
-    office.receiver.behaviours["/hook"] = saying(500)
+    office.receiver.behaviours["/hook"] = saying(status)
     await office.tell(tenant, "operation.succeeded", operation(1))
-    await office.deliver()
-    await office.later(10)
     await office.step()
     await office.ask(tenant, "POST", f"/{made['id']}/replay", {"from": 1})
     await outcomes.record(office.db, office.lease, list(office.deliverer._outcomes))
     office.deliverer._outcomes.clear()
     (found,) = await deliveries(office, tenant, made["id"])
-    assert (found["state"], len(found["tries"])) == (State.PENDING, 1)
+    assert (found["state"], found["tries"]) == (State.PENDING, [])
+    told = await office.read(tenant, f"/{made['id']}")
+    assert (told["enabled"], told["failures"]) == (True, 0)
+
+
+@pytest.mark.parametrize("kept", [204, 410])
+async def test_what_a_dispatcher_kept_while_another_had_its_place_overwrites_nothing(
+    office: Office, tenant: Tenant, kept: int
+) -> None:
+    made = await office.webhook(tenant, types=["operation.*"])
+    office.receiver.behaviours["/hook"] = saying(kept)
+    await office.tell(tenant, "operation.succeeded", operation(1))
+    await office.step()
+    other = Lease("webhooks", ttl_s=600)
+    await other.seize(office.db)
+    with pytest.raises(LeaseLost):
+        await office.step()
+    office.receiver.behaviours["/hook"] = saying(500)
+    async with open_deliverer(office.settings, office.db) as second:
+        for _ in range(2):
+            await second.step(other)
+            await second.rest()
+    await office.lease.seize(office.db)
+    await office.step()
+    (found,) = await deliveries(office, tenant, made["id"])
+    assert (found["state"], [each["status"] for each in found["tries"]]) == (State.PENDING, [500])
+    told = await office.read(tenant, f"/{made['id']}")
+    assert (told["enabled"], told["failures"]) == (True, 1)
 
 
 async def test_numbers_and_sequences_are_dense_whoever_stores_at_once(office: Office, tenant: Tenant) -> None:
     made = await office.webhook(tenant)
 
     async def plan() -> None:
-        await planning.plan(office.db, office.lease, await planning.listeners(office.db))
+        await planning.plan(office.db, office.lease)
 
     async def ask(number: int) -> None:
         await office.tell(tenant, "operation.succeeded", operation(number))

@@ -5,9 +5,11 @@ import json
 import socket
 import ssl
 import threading
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from aiohttp import web
@@ -19,6 +21,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from service.webhooks import egress
 from service.webhooks.egress import Egress, WebhookUrlRefused, insist_on_public, is_public, open_egress, parse_url
 from tests.webhooks.receiver import open_receiver, saying
+
+ISSUER = UUID(int=1)
 
 NOT_PUBLIC = [
     *("127.0.0.1", "127.8.8.8", "0.0.0.0", "10.1.2.3", "172.16.0.1", "192.168.1.1", "100.64.0.1", "169.254.169.254"),
@@ -66,19 +70,64 @@ def test_a_devnet_too_goes_nowhere_but_to_the_internet_and_to_itself(url: str) -
         parse_url(url, private=True)
 
 
-async def test_a_url_in_any_form_of_a_private_address_is_refused_at_once() -> None:
-    hosts = ("127.0.0.1", "2130706433", "0x7f000001", "0x7f.1", "0177.0.0.1", "127.1", "localhost", "[::1]")
-    for host in (*hosts, "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "169.254.169.254", "[64:ff9b::7f00:1]", "0"):
-        url = parse_url(f"https://{host}/", private=False)
-        with pytest.raises(WebhookUrlRefused, match="not public"):
-            await insist_on_public(url, private=False)
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("0x7f.1", "2130706433", "0177.0.0.1", "127.1", "0", "0x7f000001", "017700000001", "127.0.0.1.", "1.2.3.4.5"),
+        *("0x8.8.8.8", "134744072", "010.8.8.8", "8.8.2056", "8.8.8.8.", "08.8.8.8", "8.8.8.256", "a.0x", "a.7", "0X8"),
+        *(
+            "example.com.",
+            "a..example",
+            ".example",
+            "%31%32%37.0.0.1",
+            "example%2ecom",
+            "８.8.8.8",
+            "8。8。8。8",
+            "ⅷ.8.8.8",
+        ),
+        *("[::ffff:127.0.0.1]", "[::ffff:8.8.8.8]", "[2606:4700::8.8.8.8]", "[fe80::1%25eth0]", "[v1.a]", "[]"),
+        *(
+            "8.8.8.8@example.com",
+            "example.com:443@8.8.8.8",
+            "8.8.8.8:0443x",
+            "8.8.8.8:+443",
+            "8.8.8.8:４４３",
+            "8.8.8.8:80",
+        ),
+    ],
+)
+def test_a_host_that_parsers_may_read_in_different_ways_is_refused(host: str) -> None:
+    for private in (False, True):
+        with pytest.raises(WebhookUrlRefused):
+            parse_url(f"https://{host}/", private=private)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("8.8.8.8", "8.8.8.8:443", "[2606:4700:4700::1111]", "[2606:4700:4700:0:0:0:0:1111]:8443", "EXAMPLE.com"),
+        *("7.example", "0x7f.example", "a_b.example:8443", "xn--e1afmkfd.example", "1.1.1.1.example"),
+    ],
+)
+def test_a_host_that_every_parser_reads_alike_is_taken(host: str) -> None:
+    parse_url(f"https://{host}/path?query=@", private=False)
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1", "localhost", "[::1]", "169.254.169.254", "[::ffff:7f00:1]", "[::ffff:808:808]", "[64:ff9b::1]"],
+)
+async def test_a_url_of_a_private_address_is_refused_at_once(host: str) -> None:
+    url = parse_url(f"https://{host}/", private=False)
+    with pytest.raises(WebhookUrlRefused, match="not public"):
+        await insist_on_public(url, private=False, issuer_id=ISSUER)
 
 
 async def test_every_form_of_a_private_address_is_refused_where_the_socket_is_made() -> None:
     async with open_receiver() as receiver, open_egress(private=False) as way:
         port = receiver.url.rpartition(":")[2]
         for host in ("127.0.0.1", "2130706433", "0x7f.1", "0177.0.0.1", "localhost", "[::1]", "[::ffff:7f00:1]"):
-            answer = await way.post(f"http://{host}:{port}/", {}, b"{}")
+            answer = await way.post(f"http://{host}:{port}/", {}, b"{}", issuer_id=ISSUER)
             assert (answer.status, answer.reason) == (None, "address-refused"), host
         assert receiver.heard == []
 
@@ -94,8 +143,8 @@ async def test_a_name_that_rebinds_between_two_look_ups_reaches_nothing(monkeypa
     async with open_receiver() as receiver, open_egress(private=False) as way:
         monkeypatch.setattr(socket, "getaddrinfo", rebinding)
         port = int(receiver.url.rpartition(":")[2])
-        await insist_on_public(parse_url("https://rebinds.example/", private=False), private=False)
-        answer = await way.post(f"http://rebinds.example:{port}/", {}, b"{}")
+        await insist_on_public(parse_url("https://rebinds.example/", private=False), private=False, issuer_id=ISSUER)
+        answer = await way.post(f"http://rebinds.example:{port}/", {}, b"{}", issuer_id=ISSUER)
         assert (answer.status, answer.reason, len(asked)) == (None, "address-refused", 2)
         assert receiver.heard == []
 
@@ -107,10 +156,10 @@ async def test_of_several_addresses_none_that_is_private_is_reached(monkeypatch:
 
     async with open_receiver() as receiver, open_egress(private=False) as way:
         monkeypatch.setattr(socket, "getaddrinfo", mixed)
-        answer = await way.post(f"http://mixed.example:{receiver.url.rpartition(':')[2]}/", {}, b"{}")
+        answer = await way.post(f"http://mixed.example:{receiver.url.rpartition(':')[2]}/", {}, b"{}", issuer_id=ISSUER)
         assert (answer.reason, receiver.heard) == ("address-refused", [])
         with pytest.raises(WebhookUrlRefused):
-            await insist_on_public(parse_url("https://mixed.example/", private=False), private=False)
+            await insist_on_public(parse_url("https://mixed.example/", private=False), private=False, issuer_id=ISSUER)
 
 
 async def test_a_redirect_is_not_followed_and_no_cookie_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +168,7 @@ async def test_a_redirect_is_not_followed_and_no_cookie_comes_back(monkeypatch: 
     async with open_receiver() as receiver, open_egress(private=True) as way:
         receiver.behaviours["/moved"] = saying(302, Location=f"{receiver.url}/there", Set_Cookie="a=b; Path=/")
         for _ in range(2):
-            answer = await way.post(f"{receiver.url}/moved", {}, b"{}")
+            answer = await way.post(f"{receiver.url}/moved", {}, b"{}", issuer_id=ISSUER)
             assert (answer.status, answer.taken) == (302, False)
         assert [each.path for each in receiver.heard] == ["/moved", "/moved"]
         assert all("cookie" not in each.headers for each in receiver.heard)
@@ -139,7 +188,7 @@ async def test_an_answer_without_an_end_costs_what_is_allowed_and_counts_by_its_
 
     async with open_receiver() as receiver, open_egress(private=True) as way:
         receiver.behaviours["/"] = endless
-        answer = await way.post(f"{receiver.url}/", {}, b"{}")
+        answer = await way.post(f"{receiver.url}/", {}, b"{}", issuer_id=ISSUER)
     assert answer.status == 200
     assert sent < 50_000_000
 
@@ -181,27 +230,59 @@ async def test_what_does_not_answer_is_told_in_a_word(monkeypatch: pytest.Monkey
         assert await reason(way, "http://nobody.invalid/") == "name-unknown"
 
 
-async def test_names_that_nobody_answers_for_hold_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    release, usual = threading.Event(), socket.getaddrinfo
+async def test_names_that_nobody_answers_for_hold_up_no_other_issuer(monkeypatch: pytest.MonkeyPatch) -> None:
+    release, all_stuck, usual, stuck_count = threading.Event(), threading.Event(), socket.getaddrinfo, 0
 
     def stuck(host: Any, *given: Any, **named: Any) -> Any:
+        nonlocal stuck_count
         if host == "stuck.example":
+            stuck_count += 1
+            if stuck_count == egress.LOOK_UPS_EACH_MAX:
+                all_stuck.set()
             release.wait(20)
         return usual("127.0.0.1" if host == "stuck.example" else host, *given, **named)
 
+    monkeypatch.setattr(egress, "LOOK_UPS_MAX", egress.LOOK_UPS_EACH_MAX + 1)
     async with open_receiver() as receiver, open_egress(private=True) as way:
         monkeypatch.setattr(socket, "getaddrinfo", stuck)
-        waiting = [asyncio.create_task(way.post("http://stuck.example:1/", {}, b"{}")) for _ in range(40)]
-        await asyncio.sleep(0)
+        waiting = [
+            asyncio.create_task(way.post("http://stuck.example:1/", {}, b"{}", issuer_id=ISSUER)) for _ in range(40)
+        ]
+        await asyncio.to_thread(all_stuck.wait, 10)
+        for each in waiting[:10]:
+            each.cancel()  # what nobody waits for any more still has its thread
         url = receiver.url.replace("127.0.0.1", "localhost")
-        assert (await asyncio.wait_for(way.post(url, {}, b"{}"), timeout=10)).status == 204
-        assert not any(each.done() for each in waiting)
+        answer = await asyncio.wait_for(way.post(url, {}, b"{}", issuer_id=UUID(int=2)), timeout=10)
+        assert (answer.status, stuck_count) == (204, egress.LOOK_UPS_EACH_MAX)
+        assert not any(each.done() for each in waiting[10:])
         release.set()
-        assert {(await each).reason for each in waiting} == {"connection-refused"}
+        assert {(await each).reason for each in waiting[10:]} == {"connection-refused"}
+
+
+async def test_a_name_that_nobody_answers_for_holds_up_no_request_of_another_issuer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    release = threading.Event()
+
+    def stuck(host: str, port: int, *_: Any, **__: Any) -> list[Any]:
+        if host == "stuck.example":
+            release.wait(20)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", stuck)
+    monkeypatch.setattr(egress, "LOOK_UP_TIMEOUT_S", 0.5)
+    stuck_url, url = (parse_url(f"https://{name}.example/", private=False) for name in ("stuck", "inside"))
+    began_s = time.monotonic()
+    # Nothing is known of it, and where the socket is made it is judged in any case.
+    await asyncio.gather(*(insist_on_public(stuck_url, private=False, issuer_id=ISSUER) for _ in range(40)))
+    assert time.monotonic() - began_s < 5
+    with pytest.raises(WebhookUrlRefused):
+        await insist_on_public(url, private=False, issuer_id=UUID(int=2))
+    release.set()
 
 
 async def reason(way: Egress, url: str) -> str | None:
-    return (await way.post(url, {}, json.dumps({}).encode())).reason
+    return (await way.post(url, {}, json.dumps({}).encode(), issuer_id=ISSUER)).reason
 
 
 async def test_retry_after_is_read_in_both_forms_and_bounded() -> None:
@@ -215,5 +296,5 @@ async def test_retry_after_is_read_in_both_forms_and_bounded() -> None:
             ("-5", 0, 0),
         ):
             receiver.behaviours["/"] = saying(503, Retry_After=text)
-            answer = await way.post(f"{receiver.url}/", {}, b"{}")
+            answer = await way.post(f"{receiver.url}/", {}, b"{}", issuer_id=ISSUER)
             assert least_s <= answer.retry_after_s <= most_s, text

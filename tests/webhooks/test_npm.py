@@ -1,14 +1,15 @@
 """Webhooks as Node.js receivers see them: npm's library and Node's own Ed25519, both ways."""
 
-import base64
 import json
 import subprocess
 import time
 
-from scripts import local, setup
-from service.webhooks.signing import Secrets, public_text, signed_headers, verify
+import pytest
 
-SECRETS = Secrets(bytes(range(32)), bytes(range(32, 64)))
+from scripts import local, setup
+from service.webhooks.signing import NotVerified, Secrets, public_text, signed_headers, verify
+
+SECRETS, OLD, OTHER = (Secrets(bytes([each]) * 32, bytes([each + 1]) * 32) for each in (1, 3, 5))
 BODY = '{"type":"operation.succeeded","data":{"label":"Zürich ✓"}}'
 
 SCRIPT = """
@@ -17,12 +18,22 @@ const { Webhook } = require("standardwebhooks");
 const given = JSON.parse(require("node:fs").readFileSync(0, "utf8"));
 const hook = new Webhook(given.secret);
 const told = { read: hook.verify(given.body, given.headers) };
+told.readByOld = new Webhook(given.oldSecret).verify(given.body, given.headers);
+told.readByOther = (() => {
+  try {
+    return new Webhook(given.otherSecret).verify(given.body, given.headers);
+  } catch (error) {
+    return error.constructor.name;
+  }
+})();
 try {
   hook.verify(given.body + " ", given.headers);
 } catch (error) {
   told.refused = error.constructor.name;
 }
-told.signature = hook.sign("msg_npm_1", new Date(given.now * 1000), given.body);
+told.signature = [given.oldSecret, given.secret]
+  .map((secret) => new Webhook(secret).sign("msg_npm_1", new Date(given.now * 1000), given.body))
+  .join(" ");
 const [, text] = given.headers["webhook-signature"].split(" ").find((each) => each.startsWith("v1a,")).split(",");
 const spki = Buffer.concat([Buffer.from("302a300506032b6570032100", "hex"), Buffer.from(given.publicKey, "base64")]);
 const key = crypto.createPublicKey({ key: spki, format: "der", type: "spki" });
@@ -32,12 +43,14 @@ console.log(JSON.stringify(told));
 """
 
 
-def test_what_we_sign_npms_library_and_node_verify_and_the_other_way_round() -> None:
+def test_what_we_sign_while_secrets_rotate_npms_library_and_node_verify_and_the_other_way_round() -> None:
     now_s = int(time.time())
     given = {
         "secret": SECRETS.secret,
         "publicKey": public_text(SECRETS.public_key).removeprefix("whpk_"),
-        "headers": signed_headers([SECRETS], id="msg_1_7", timestamp_s=now_s, body=BODY.encode()),
+        "oldSecret": OLD.secret,
+        "otherSecret": OTHER.secret,
+        "headers": signed_headers([SECRETS, OLD], id="msg_1_7", timestamp_s=now_s, body=BODY.encode()),
         "body": BODY,
         "now": now_s,
     }
@@ -54,6 +67,9 @@ def test_what_we_sign_npms_library_and_node_verify_and_the_other_way_round() -> 
     assert ended.returncode == 0, ended.stderr
     told = json.loads(ended.stdout)
     assert (told["read"], told["refused"], told["asymmetric"]) == (json.loads(BODY), "WebhookVerificationError", True)
+    assert (told["readByOld"], told["readByOther"]) == (json.loads(BODY), "WebhookVerificationError")
     signed = {"webhook-id": "msg_npm_1", "webhook-timestamp": str(now_s), "webhook-signature": told["signature"]}
-    verify(SECRETS.secret, signed, BODY.encode(), now_s=now_s)
-    assert len(base64.b64decode(told["signature"].removeprefix("v1,"))) == 32
+    for each in (SECRETS, OLD):
+        verify(each.secret, signed, BODY.encode(), now_s=now_s)
+    with pytest.raises(NotVerified):
+        verify(OTHER.secret, signed, BODY.encode(), now_s=now_s)

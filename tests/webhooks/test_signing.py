@@ -40,6 +40,13 @@ def test_what_the_python_library_signs_we_verify() -> None:
     verify(NEW.secret, {**headers(), "webhook-signature": signature}, BODY, now_s=NOW_S)
 
 
+def test_what_the_python_library_signs_while_secrets_rotate_either_verifies() -> None:
+    at = datetime.fromtimestamp(NOW_S, UTC)
+    both = " ".join(standardwebhooks.Webhook(each.secret).sign("msg_1_7", at, BODY.decode()) for each in (NEW, OLD))
+    for each in (NEW, OLD):
+        verify(each.secret, {**headers(), "webhook-signature": both}, BODY, now_s=NOW_S)
+
+
 def test_the_vector_of_the_specification_is_ours() -> None:
     # From the reference libraries' own tests.
     secret, id_, timestamp = "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330"
