@@ -1,12 +1,15 @@
 """The API: every route, on one Postgres and one chain."""
 
 import asyncio
+import base64
+import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi_offline import FastAPIOffline
 
 from service import status
@@ -41,7 +44,9 @@ from service.vault import routes as vault
 from service.vault.keys import open_vault
 from service.vault.payment_processors import open_processors
 from service.web import catalogue, problems
+from service.web.headers import NOTHING, SafeHeaders
 from service.web.limits import BodyLimit
+from service.web.paging import cursor_key
 from service.webhooks import routes as webhooks
 
 DESCRIPTION = """Turn assets into tokens, and know who owned what at every block.
@@ -54,6 +59,8 @@ Failures are [problems](/problems) (RFC 9457)."""
 
 SIMULATION_TIMEOUT_S = 3.0
 """A caller waits no longer than this for a node that hangs; then the request is accepted unsimulated."""
+
+_DOCS_FILES = "/static-offline-docs/"
 
 # A request is tried against one route after the other, so those that are asked most come first.
 _SLICES = (
@@ -90,7 +97,7 @@ def create_app(settings: Settings) -> FastAPI:
         chain = open_chain(settings, timeout_max_s=SIMULATION_TIMEOUT_S)
         await db.open()
         app.state.db, app.state.settings, app.state.keys = db, settings, stored_keys(db)
-        app.state.quotas = quotas_of(settings)
+        app.state.quotas, app.state.cursor_key = quotas_of(settings), cursor_key(settings.key_encryption_key)
         app.state.signed_requests = open_signed_requests(settings, db, app.state.keys, chain)
         app.state.ledger = Ledger(db, chain, settings.factory, settings.key_encryption_key, BY_REVERT)
         try:
@@ -124,6 +131,8 @@ def create_app(settings: Settings) -> FastAPI:
         streamed=document_routes.STREAMED,
     )
     app.add_middleware(KeyGate)
+    live = settings.environment == "live"
+    app.add_middleware(SafeHeaders, live=live, pages={"/docs": _docs_policy(app)}, loaded=_DOCS_FILES)
     for router in (*(each.router for each in _SLICES), document_routes.streams, operators.router, status.router):
         app.include_router(router, prefix="/v1")
     app.include_router(metrics.router)
@@ -131,6 +140,20 @@ def create_app(settings: Settings) -> FastAPI:
     catalogue.describe(app)
     describe_scopes(app)
     return app
+
+
+def _docs_policy(app: FastAPI) -> str:
+    """What the page of the docs may do: run its one script and the files of the package that it is of."""
+    page = get_swagger_ui_html(
+        openapi_url=str(app.openapi_url),
+        title=app.title,
+        oauth2_redirect_url=app.swagger_ui_oauth2_redirect_url,
+        swagger_ui_parameters=app.swagger_ui_parameters,
+    )
+    script = bytes(page.body).partition(b"<script>")[2].partition(b"</script>")[0]
+    digest = base64.b64encode(hashlib.sha256(script).digest()).decode()
+    own = f"script-src 'self' 'sha256-{digest}'; style-src 'self' 'unsafe-inline'; img-src 'self' data:"
+    return f"{NOTHING}; {own}; connect-src 'self'"
 
 
 @asynccontextmanager

@@ -6,7 +6,18 @@ from fastapi import APIRouter, FastAPI
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.errors import Problem
-from service.web.problems import MEDIA_TYPE, DatabaseUnavailable, InternalError, InvalidRequest, ProblemNotFound
+from service.web.idempotency import IdempotencyKeyBusy, IdempotencyKeyReused
+from service.web.problems import (
+    MEDIA_TYPE,
+    BodyTooLarge,
+    BodyTooSlow,
+    DatabaseUnavailable,
+    IdempotencyKeyMissing,
+    InternalError,
+    InvalidRequest,
+    ProblemNotFound,
+)
+from service.web.queries import KNOWN_QUERY
 
 
 class ProblemBody(BaseModel):
@@ -47,13 +58,28 @@ def documented(*problems: type[Problem]) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route that may answer with these problems; some every route may answer with."""
     responses: dict[int | str, dict[str, Any]] = {}
     everywhere: tuple[type[Problem], ...] = (InvalidRequest, DatabaseUnavailable, InternalError)
+    if BodyTooLarge in problems:
+        everywhere += (BodyTooSlow,)
     for problem in sorted({*problems, *everywhere}, key=lambda kind: (kind.status, kind.slug)):
-        content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemBody"}, "examples": {}}}
-        entry = responses.setdefault(problem.status, {"description": "", "content": content})
-        entry["description"] = f"{entry['description']} `{problem.slug}`".strip()
-        # What each means is told once for all routes: written out at each, it was most of the document.
-        entry["content"][MEDIA_TYPE]["examples"][problem.slug] = {"$ref": f"#/components/examples/{problem.slug}"}
+        _add(responses.setdefault(problem.status, {}), problem)
     return responses
+
+
+def _add(response: dict[str, Any], problem: type[Problem]) -> None:
+    content = response.setdefault("content", {}).setdefault(
+        MEDIA_TYPE, {"schema": {"$ref": "#/components/schemas/ProblemBody"}, "examples": {}}
+    )
+    if problem.slug not in content["examples"]:
+        response["description"] = f"{response.get('description', '')} `{problem.slug}`".strip()
+        # What each means is told once for all routes: written out at each, it was most of the document.
+        content["examples"][problem.slug] = {"$ref": f"#/components/examples/{problem.slug}"}
+
+
+_OF_EVERY_KEY = (IdempotencyKeyMissing, IdempotencyKeyBusy, IdempotencyKeyReused)
+
+
+def _takes_key(operation: dict[str, Any]) -> bool:
+    return any(each["name"] == "Idempotency-Key" for each in operation.get("parameters", []))
 
 
 def _example(problem: type[Problem]) -> dict[str, Any]:
@@ -63,11 +89,15 @@ def _example(problem: type[Problem]) -> dict[str, Any]:
 
 
 def describe(app: FastAPI) -> None:
-    """Add the problems' form, and an example of each, to an app's OpenAPI document."""
+    """Add to an app's OpenAPI document the problems' form, an example of each, and what idempotency keys meet."""
     plain = app.openapi
 
     def openapi() -> dict[str, Any]:
         document = plain()
+        operations = [each for methods in document["paths"].values() for each in methods.values()]
+        for operation in filter(_takes_key, operations):
+            for problem in _OF_EVERY_KEY:
+                _add(operation["responses"].setdefault(str(problem.status), {}), problem)
         document["components"]["schemas"]["ProblemBody"] = ProblemBody.model_json_schema()
         document["components"]["examples"] = {slug: _example(Problem.registry[slug]) for slug in Problem.registry}
         return document
@@ -75,7 +105,7 @@ def describe(app: FastAPI) -> None:
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend it
 
 
-router = APIRouter(prefix="/problems", tags=["problems"])
+router = APIRouter(prefix="/problems", tags=["problems"], dependencies=[KNOWN_QUERY])
 
 
 @router.get("/{slug}", responses=documented(ProblemNotFound))

@@ -8,7 +8,9 @@ from datetime import datetime
 from typing import Any, LiteralString
 from uuid import UUID
 
+import psycopg
 import rfc8785
+from sqlalchemy import exc as sa_exc
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -34,6 +36,27 @@ class IdempotencyKeyReused(Problem):
     """The idempotency key already belongs to a request with another body or path; both are named."""
 
     slug, title, status = "idempotency-key-reused", "This idempotency key belongs to another request", 422
+
+
+class IdempotencyKeyBusy(Problem):
+    """Another request of the same idempotency key is under way, and takes long; send this one again later."""
+
+    slug, title, status = "idempotency-key-busy", "A request of this idempotency key is under way", 409
+
+
+def busy(key: str) -> IdempotencyKeyBusy:
+    """What a request is told that has waited long enough for another one of its key."""
+    return IdempotencyKeyBusy(
+        f"another request with the key {key!r} is under way: send this one again with the same key, "
+        "and it is answered with what the other one made",
+        retry_after_s=1,
+    )
+
+
+def busy_if_claimed(key: str, error: psycopg.Error) -> Exception:
+    """What a lock that was not to be had means: the key's own, or the error itself."""
+    # Of a table's own lock, as a migration takes it, Postgres tells no row.
+    return busy(key) if '"requests"' in (error.diag.context or "") else error
 
 
 def fingerprint(route: str, target: str | None, asked: dict[str, Any]) -> bytes:
@@ -69,13 +92,20 @@ async def claim(session: AsyncSession, caller_id: UUID, key: str, print_: bytes,
 
     Raises:
         IdempotencyKeyReused: the key made something of another request.
+        IdempotencyKeyBusy: the other one's DB transaction does not end.
     """
-    created = await session.scalar(
+    statement = (
         insert(RequestRow)
         .values(caller_id=caller_id, key=key, fingerprint=print_, resource=resource)
         .on_conflict_do_nothing(index_elements=["caller_id", "key"])
         .returning(RequestRow.resource)
     )
+    try:
+        created = await session.scalar(statement)
+    except sa_exc.OperationalError as error:
+        if isinstance(error.orig, psycopg.errors.LockNotAvailable):
+            raise busy_if_claimed(key, error.orig) from None
+        raise
     if created is None:
         query = select(RequestRow.fingerprint, RequestRow.resource).where(
             RequestRow.caller_id == caller_id, RequestRow.key == key

@@ -1,12 +1,17 @@
 """Limits that hold before any handler runs."""
 
+import asyncio
 import json
 import re
 from collections.abc import Sequence
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.web.problems import MEDIA_TYPE, BodyTooLarge
+from service.errors import Problem
+from service.web.problems import MEDIA_TYPE, BodyTooLarge, BodyTooSlow
+
+BODY_WAIT_MAX_S = 30.0
+"""Longest time for a whole body; of one that is read as it comes, for each next part of it."""
 
 _STREAMED = "muniment.streamed"
 
@@ -17,7 +22,8 @@ def is_streamed(scope: Scope) -> bool:
 
 
 class BodyLimit:
-    """ASGI middleware that refuses a body over `bytes_max`, announced or streamed, without keeping it.
+    """ASGI middleware that refuses a body over `bytes_max`, announced or streamed, without keeping it, and one that
+    does not come within `BODY_WAIT_MAX_S`.
 
     Args:
         larger: limits, in bytes, of paths whose bodies may be larger.
@@ -45,16 +51,21 @@ class BodyLimit:
         for path, most in self._streamed:
             if path.fullmatch(scope["path"]):
                 if _announced(scope) > most:
-                    await self._refuse(scope, send, most)
+                    await _refuse(scope, send, _too_large(most))
                 else:
-                    await self._app({**scope, _STREAMED: True}, receive, send)
+                    await self._app({**scope, _STREAMED: True}, _timed(receive), send)
                 return
         bytes_max = max([self._bytes_max, *(most for path, most in self._larger if path.fullmatch(scope["path"]))])
-        body = await self._collect(receive, bytes_max)
+        try:
+            async with asyncio.timeout(BODY_WAIT_MAX_S):
+                body = await self._collect(receive, bytes_max)
+        except TimeoutError:
+            await _refuse(scope, send, _too_slow())
+            return
         if body is None:
             return
         if len(body) > bytes_max:
-            await self._refuse(scope, send, bytes_max)
+            await _refuse(scope, send, _too_large(bytes_max))
             return
         replayed = iter([{"type": "http.request", "body": body, "more_body": False}])
 
@@ -75,12 +86,39 @@ class BodyLimit:
             more = message.get("more_body", False)
         return b"".join(chunks)
 
-    async def _refuse(self, scope: Scope, send: Send, bytes_max: int) -> None:
-        problem = BodyTooLarge(f"the body may have {bytes_max} bytes at most; send less in one request")
-        body = json.dumps({**problem.body(), "instance": scope["path"]}).encode()
-        headers = [(b"content-type", MEDIA_TYPE.encode()), (b"connection", b"close")]
-        await send({"type": "http.response.start", "status": problem.status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+
+def _timed(receive: Receive) -> Receive:
+    """The same, but the next part of a body may be waited for only so long."""
+    more = True
+
+    async def receive_timed() -> Message:
+        nonlocal more
+        if not more:
+            return await receive()
+        try:
+            async with asyncio.timeout(BODY_WAIT_MAX_S):
+                message = await receive()
+        except TimeoutError:
+            raise _too_slow() from None
+        more = message.get("more_body", False)
+        return message
+
+    return receive_timed
+
+
+def _too_large(bytes_max: int) -> BodyTooLarge:
+    return BodyTooLarge(f"the body may have {bytes_max} bytes at most; send less in one request")
+
+
+def _too_slow() -> BodyTooSlow:
+    return BodyTooSlow("send the same request again, with the same idempotency key, over a faster connection")
+
+
+async def _refuse(scope: Scope, send: Send, problem: Problem) -> None:
+    body = json.dumps({**problem.body(), "instance": scope["path"]}).encode()
+    headers = [(b"content-type", MEDIA_TYPE.encode()), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": problem.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 def _announced(scope: Scope) -> int:

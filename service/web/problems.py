@@ -29,10 +29,22 @@ class InvalidRequest(Problem):
     slug, title, status = "invalid-request", "The request is not valid", 422
 
 
+class IdempotencyKeyMissing(Problem):
+    """A write came without the header `Idempotency-Key`; `errors` points at whatever else is wrong with it, too."""
+
+    slug, title, status = "idempotency-key-missing", "An idempotency key is required", 400
+
+
 class BodyTooLarge(Problem):
     """The request body is over the limit."""
 
     slug, title, status = "body-too-large", "The request body is too large", 413
+
+
+class BodyTooSlow(Problem):
+    """The request body, or the next part of one that is read as it comes, did not come in time."""
+
+    slug, title, status = "body-too-slow", "The request body came too slowly", 408
 
 
 class RouteNotFound(Problem):
@@ -65,9 +77,16 @@ class ProblemNotFound(Problem):
     slug, title, status = "problem-not-found", "No such problem", 404
 
 
+_BY_STATUS = {
+    401: {"WWW-Authenticate": "Bearer"},
+    408: {"Connection": "close"},  # what still comes of the body is not read
+    503: {"Retry-After": str(RETRY_AFTER_S)},
+}
+
+
 def render(request: Request, problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """A problem as an answer."""
-    own = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": str(RETRY_AFTER_S)}}.get(problem.status, {})
+    own = _BY_STATUS.get(problem.status, {})
     if (wait_s := problem.extensions.get("retry_after_s")) is not None:
         own = {**own, "Retry-After": str(wait_s)}
     body = {**problem.body(), "instance": request.url.path}
@@ -135,18 +154,19 @@ def _unrouted(request: Request, error: HTTPException) -> Problem:
     return InvalidRequest(f"the request could not be read: {error.detail}")
 
 
-def _invalid_request(errors: Sequence[Any]) -> InvalidRequest:
+def _invalid_request(errors: Sequence[Any]) -> InvalidRequest | IdempotencyKeyMissing:
     found = [{"pointer": _pointer(error), "detail": sentence(error)} for error in errors[:ERRORS_MAX]]
     told = "; ".join(f"{each['pointer']}: {each['detail']}" for each in found)
     more = f"; and {len(errors) - ERRORS_MAX} more" if len(errors) > ERRORS_MAX else ""
-    return InvalidRequest(told + more, errors=found)
+    keyless = any((each["type"], *each["loc"]) == ("missing", "header", "Idempotency-Key") for each in errors)
+    return (IdempotencyKeyMissing if keyless else InvalidRequest)(told + more, errors=found)
 
 
 def _pointer(error: dict[str, Any]) -> str:
     """A JSON pointer into the body (RFC 6901, as a URI fragment), or the kind and name of a parameter."""
     where, *rest = error["loc"]
     if where != "body":
-        return f"{where} {'/'.join(str(step) for step in rest)}"
+        return f"{where} {'/'.join(str(step)[:STEP_CHARS_MAX] for step in rest)}"
     if error["type"] == "json_invalid":
         return "#"
     steps = [str(step)[:STEP_CHARS_MAX].replace("~", "~0").replace("/", "~1") for step in rest]
@@ -157,7 +177,7 @@ def sentence(error: Mapping[str, Any]) -> str:
     """What is wrong, of one of pydantic's errors; never with what was given."""
     # Never the input itself: it may be sensitive, and it may be long.
     if error["type"] == "extra_forbidden":
-        return "this field is unknown: remove it, or check its spelling"
+        return "this is unknown: remove it, or check its spelling"
     if error["type"] == "missing":
         return "this is required"
     if error["type"] == "json_invalid":

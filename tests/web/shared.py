@@ -11,6 +11,7 @@ import structlog
 
 from scripts import local
 from service import telemetry
+from tests import leaks
 from tests.conftest import TEMPLATE, clone, drop
 from tests.rpc import rpc
 from tests.world import World, make_settings, open_world
@@ -39,5 +40,6 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
         patched.setattr(sys, "stderr", standard_error)
         telemetry.start("tests")
     yield standard_error
+    leaks.look(standard_error.getvalue(), "the log")
     structlog.contextvars.clear_contextvars()
     structlog.reset_defaults()

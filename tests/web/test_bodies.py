@@ -31,3 +31,24 @@ def test_a_hostile_body_is_refused_in_linear_time(body: bytes) -> None:
     with pytest.raises(json.JSONDecodeError):
         strict_json(body)
     assert time.monotonic() - start_s < 5
+
+
+@pytest.mark.parametrize("escaped", [r"\ud800", r"\udfff", r"\uD83D", r"x\ud83dy", r"\udc00\ud800"])
+@pytest.mark.parametrize("body", ['{"a": "%s"}', '{"%s": 1}', '[["%s"]]', '"%s"'])
+def test_half_a_character_is_no_text(body: str, escaped: str) -> None:
+    with pytest.raises(json.JSONDecodeError):
+        strict_json((body % escaped).encode())
+
+
+def test_a_whole_character_may_be_escaped() -> None:
+    assert strict_json(rb'{"a": "\ud83d\ude00", "b": "\\ud800", "c": "\u00e9"}') == {
+        "a": "😀",
+        "b": r"\ud800",
+        "c": "é",
+    }
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1e400", "1" * 400 + ".0", "NaN", "Infinity", "-Infinity"])
+def test_a_number_that_is_none_is_refused(number: str) -> None:
+    with pytest.raises(json.JSONDecodeError):
+        strict_json(f'{{"a": {number}}}'.encode())

@@ -1,14 +1,11 @@
 """The OpenAPI document says all that a caller needs, and nothing that is not so."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
 
-from service.app import openapi
 from service.errors import Problem
-from tests.world import make_settings
+from tests.web.operations import DOCUMENT
 
 PROBLEM = "application/problem+json"
 
@@ -22,14 +19,6 @@ UNDOCUMENTED = {
 
 FOR_ANYBODY = {"/v1/time", "/v1/keys/leaked"}
 """Paths that nobody has to be known for."""
-
-
-def document() -> dict[str, Any]:
-    settings = make_settings(SecretStr("postgresql:///ledger"), "http://127.0.0.1:1", Path("keystore"))
-    return openapi(settings.model_copy(update={"factory_address": "0x" + "11" * 20}))
-
-
-DOCUMENT = document()
 
 
 OPERATIONS: list[tuple[str, dict[str, Any]]] = [
@@ -128,9 +117,9 @@ def test_what_any_route_may_answer_is_documented_at_each(path: str, operation: d
     if operation.get("parameters") and path.startswith("/v1"):
         expected |= {"invalid-request"}
     if "requestBody" in operation:
-        expected |= {"body-too-large"}
+        expected |= {"body-too-large", "body-too-slow"}
     if writes(operation):
-        expected |= {"idempotency-key-reused"}
+        expected |= {"idempotency-key-reused", "idempotency-key-busy", "idempotency-key-missing"}
     if any(parameter["name"] == "cursor" for parameter in operation.get("parameters", [])):
         expected |= {"bad-cursor"}
     if path == "/problems/{slug}":
@@ -154,6 +143,13 @@ def test_every_write_documents_its_idempotency_key() -> None:
             (key,) = [parameter for parameter in operation["parameters"] if parameter["name"] == "Idempotency-Key"]
             assert key["required"]
             assert key["in"] == "header"
+
+
+def test_what_may_need_an_approval_says_where_it_goes() -> None:
+    for path, operation in OPERATIONS:
+        names = [(each["name"].lower(), each["in"]) for each in operation.get("parameters", [])]
+        assert len(names) == len(set(names)), path
+        assert (("muniment-approval", "header") in names) == ("step-up-required" in slugs(operation)), path
 
 
 def test_every_operation_of_v1_asks_for_a_key_and_has_an_id_of_its_own() -> None:

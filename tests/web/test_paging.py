@@ -3,12 +3,14 @@
 import base64
 import json
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
-from service.web.paging import BadCursor, decode_cursor, encode_cursor, page
+from service.web.paging import BadCursor, cursor_key, decode_cursor, encode_cursor, page, sealed
 
 parts = st.one_of(st.integers(0, 2**63 - 1), st.uuids(), st.binary(max_size=40))
 
@@ -70,3 +72,36 @@ def test_a_page_has_a_cursor_only_when_rows_are_left(rows: list[int], limit: int
     shown, cursor = page(rows, limit=limit, cursor_of=str)
     assert shown == rows[:limit]
     assert cursor == (str(shown[-1]) if len(rows) > limit else None)
+
+
+KEY = cursor_key(SecretStr(base64.b64encode(bytes(32)).decode()))
+ASKED: dict[str, Any] = {
+    "cursor": "MQ",
+    "key": KEY,
+    "caller_id": UUID(int=1),
+    "path": "/v1/things",
+    "query": (("status", "new"), ("limit", "7")),
+}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"cursor": "Mg"},
+        {"key": cursor_key(SecretStr(base64.b64encode(bytes(31) + b"1").decode()))},
+        {"caller_id": UUID(int=2)},
+        {"path": "/v1/thing"},
+        {"query": (("status", "old"),)},
+        {"query": (("status", "new"), ("status", "new"))},
+        {"query": ()},
+        {"path": '/v1/things","status', "query": ()},
+    ],
+)
+def test_a_seal_is_of_all_that_it_binds(other: dict[str, Any]) -> None:
+    assert sealed(**{**ASKED, **other}).rpartition(".")[2] != sealed(**ASKED).rpartition(".")[2]
+
+
+def test_a_seal_is_the_same_whatever_the_order_of_filters_and_the_size_of_a_page() -> None:
+    query = (("b", "2"), ("a", "1"))
+    again = (("limit", "500"), ("a", "1"), ("b", "2"), ("cursor", "x"))
+    assert sealed(**{**ASKED, "query": query}) == sealed(**{**ASKED, "query": again})
