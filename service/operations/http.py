@@ -8,6 +8,7 @@ from fastapi import Depends, Request, Response
 from service.access.apikeys import Scope
 from service.access.http import REFUSED, WRITES, require
 from service.access.queries import Caller
+from service.access.step_http import approval_of
 from service.errors import Problem
 from service.mirror.queries import MirrorEmpty
 from service.operations.queries import Operation
@@ -48,7 +49,8 @@ def asking(request: Request, caller: Caller, key: str) -> Asking:
     def ask(order: Order) -> Intention:
         route = f"{request.method} {request.scope['route'].path}"
         target = "/".join(map(_canonical, request.path_params.values())) or None
-        return Intention(caller, key, route, target, body=order.canonical(), asked=order.asked())
+        approval = approval_of(request, caller)
+        return Intention(caller, key, route, target, order.canonical(), order.asked(), approval)
 
     return ask
 

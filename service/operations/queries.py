@@ -58,13 +58,15 @@ async def operations_page(
     issuer_id: UUID,
     status: str | None,
     token_id: UUID | None,
+    held_tokens: Sequence[UUID] | None,
     before: UUID | None,
     count_max: int,
 ) -> list[Operation]:
-    """Operations of an issuer, newest first."""
+    """Operations of an issuer, newest first; of `held_tokens` alone where they are told."""
     conditions = ["issuer_id = %(issuer_id)s"]
     conditions += ["status = %(status)s"] if status else []
     conditions += ["token_id = %(token_id)s"] if token_id else []
+    conditions += ["token_id = ANY(%(held_tokens)s)"] if held_tokens is not None else []
     conditions += ["id < %(before)s"] if before else []
     cursor = await connection.execute(
         f"SELECT {_COLUMNS} FROM operations WHERE {' AND '.join(conditions)} ORDER BY id DESC LIMIT %(count_max)s",
@@ -72,6 +74,7 @@ async def operations_page(
             "issuer_id": issuer_id,
             "status": status,
             "token_id": token_id,
+            "held_tokens": held_tokens,
             "before": before,
             "count_max": count_max,
         },

@@ -1,18 +1,16 @@
 """A labelled read: one database state, and the block that it describes."""
 
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import Depends, Query, Request
 from psycopg.errors import QueryCanceled, SerializationFailure
-from pydantic import BeforeValidator, WithJsonSchema
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.access.http import REFUSED, Viewing
+from service.access.http import REFUSED, Following, Viewing
 from service.access.queries import Caller
 from service.db import UNAVAILABLE, Database, ReadConnection, Reads, Replica
 from service.errors import Problem
@@ -22,7 +20,8 @@ from service.mirror.moments import MomentInFuture, NothingShown, Sight
 from service.mirror.past import Branch, seen_from
 from service.mirror.queries import BlockInFuture, BlockNotMirrored, Label, MirrorBehind, MirrorEmpty
 from service.operations.labels import Pin
-from service.web.paging import BadCursor
+from service.web.http import Time
+from service.web.paging import BadCursor, opened
 
 WAIT_MAX_S = 10.0
 """Longest wait for `min_block` within one request."""
@@ -33,9 +32,6 @@ REPLICA_WAIT_MAX_S = 0.5
 BLOCK_MAX = 2**63 - 1
 
 BlockNumber = Annotated[int | None, Query(ge=0, le=BLOCK_MAX)]
-
-# RFC 3339's own grammar, since parsers of ISO 8601 take much more, a time without its offset included.
-_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 
 class MomentAmbiguous(Problem):
@@ -55,28 +51,6 @@ READ: tuple[type[Problem], ...] = (
     NothingShown,
 )
 """Problems of every labelled read."""
-
-
-def _time(given: Any) -> datetime:
-    if not isinstance(given, str) or not _TIME.fullmatch(given):
-        raise ValueError(
-            "give an RFC 3339 time with its offset, such as 2027-01-31T00:00:00Z; in a URL, + is written %2B"
-        )
-    try:
-        found = datetime.fromisoformat(given.upper()).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise ValueError("there is no such time") from None
-    if found.year < 1970:
-        raise ValueError("give a time from the year 1970 on")
-    return found
-
-
-Time = Annotated[
-    datetime | None,
-    BeforeValidator(lambda given: None if given is None else _time(given)),
-    WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2027-01-31T00:00:00Z"]}),
-]
-"""A time with its offset, RFC 3339 on the wire, in UTC inside."""
 
 
 class PrimaryNeeded(Exception):
@@ -194,10 +168,10 @@ class Reading:
 
 async def reading_now(
     request: Request,
-    caller: Viewing,
+    caller: Following,
     min_block: Annotated[BlockNumber, Query(description="Wait until the mirror has this block.")] = None,
 ) -> Reading:
-    """A read of the newest block."""
+    """A read of the newest block, by a route that lists `held_tokens` alone."""
     return _reading(request, caller, min_block=min_block)
 
 
@@ -230,9 +204,8 @@ async def reading_at(
 
 
 def _reading(request: Request, caller: Caller, **asked: Any) -> Reading:
-    state, cursor = request.app.state, request.query_params.get("cursor")
-    lists = any(each.alias == "cursor" for each in request.scope["route"].dependant.query_params)
-    pin = Pin.of(cursor) if cursor and lists else None
+    state, cursor = request.app.state, opened(request.query_params.get("cursor"))
+    pin = Pin.of(cursor) if cursor else None
     # A body is read once, and what writes must know the newest state.
     replica = state.replica if request.method == "GET" and _PRIMARY_ALONE not in request.scope else None
     return Reading(state.db, caller, state.settings.chain_id, pin=pin, replica=replica, **{"at_block": None, **asked})

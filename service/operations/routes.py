@@ -5,8 +5,8 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query
 
-from service.access.http import REFUSED, Following, Viewing
-from service.access.key_amounts import insist_on_token
+from service.access.http import REFUSED, Following
+from service.access.key_amounts import held_tokens, insist_on_token
 from service.operations import queries
 from service.operations.queries import OperationNotFound
 from service.operations.views import OperationView
@@ -30,7 +30,7 @@ async def read_operation(operation_id: UUID, caller: Following, db: Db) -> Opera
 
 @router.get("/operations", responses=documented(*REFUSED, BadCursor))
 async def list_operations(
-    caller: Viewing,
+    caller: Following,
     db: Db,
     status: Annotated[Literal["pending", "succeeded", "failed"] | None, Query()] = None,
     token_id: Annotated[UUID | None, Query()] = None,
@@ -38,6 +38,8 @@ async def list_operations(
     limit: Limit = 50,
 ) -> Page[OperationView]:
     """The issuer's operations, newest first."""
+    if token_id is not None:
+        insist_on_token(caller, token_id)
     before = decode_cursor(cursor, _LIST, UUID)[0] if cursor else None
     async with db.read() as connection:
         rows = await queries.operations_page(
@@ -45,6 +47,7 @@ async def list_operations(
             issuer_id=caller.issuer_id,
             status=status,
             token_id=token_id,
+            held_tokens=held_tokens(caller),
             before=before,
             count_max=limit + 1,
         )

@@ -1,12 +1,10 @@
 """Accepting an intent: replay, simulate, then store it with its transaction in one DB transaction."""
 
 import hashlib
-import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
-from typing import Any, LiteralString
+from typing import Any
 from uuid import UUID
 
 from pydantic import SecretStr
@@ -14,15 +12,17 @@ from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.access import key_amounts
+from service.access.key_amounts import Moved
 from service.access.queries import Caller
+from service.access.step_approvals import Approval
 from service.addresses import checksum
 from service.chain.node import NodeRefused, NodeUnavailable
 from service.chain.reader import Call, Chain, Reverted
 from service.chain.reverts import Revert
-from service.chain.together import Together
-from service.db import UNAVAILABLE, Database, acting_for, new_id
+from service.db import Database, new_id
 from service.errors import Problem
 from service.operations import queries
+from service.operations.accepting import Acceptance
 from service.operations.queries import Operation
 from service.operations.tables import OperationRow, Status
 from service.telemetry import logger
@@ -54,10 +54,10 @@ class Ledger:
     factory: bytes
     key_encryption_key: SecretStr
     problems: Mapping[str, type[Problem]]  # by the contract's error of the same meaning
-    acceptance: Together[dict[str, Any], datetime | None] = field(init=False)
+    acceptance: Acceptance = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "acceptance", Together(partial(_accept, self.db), of_all=UNAVAILABLE, lists_max=2))
+        object.__setattr__(self, "acceptance", Acceptance(self.db))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,7 @@ class Request:
     target: str | None  # what the path names
     body: dict[str, Any]
     asked: dict[str, Any]  # the body without its defaults
+    approval: Approval
 
     @property
     def effect_id(self) -> UUID:
@@ -85,6 +86,11 @@ class Request:
     def fingerprint(self) -> bytes:
         """What tells this request from another under the same key."""
         return idempotency.fingerprint(self.route, self.target, self.asked)
+
+    def moved(self, kind: str, token_id: UUID | None) -> Moved:
+        """The base units that it names, where its operation is of a kind that moves any."""
+        amount = key_amounts.named_amount(self.body) if self.caller.limits and kind.startswith("token.") else 0
+        return Moved(self.caller, self.approval, token_id, amount)
 
     async def first_id(self, db: Database) -> str | None:
         """The last part of the resource that the key made before, or None."""
@@ -171,50 +177,33 @@ async def submit(
 
     Raises:
         LimitExceeded: the caller's credential may not touch the token, or not move so much.
+        StepUpRequired: not without the approval of a second factor.
     """
-    caller = request.caller
-    amount = key_amounts.named_amount(request.body) if caller.limits and intent.kind.startswith("token.") else 0
-    key_amounts.insist_on_token(caller, intent.token_id)
-    key_amounts.insist_on_amount(caller, amount)
-    counted = key_amounts.is_counted(caller, amount)
-    if intent.given is None and not more and not counted:
+    key_amounts.insist_on_token(request.caller, intent.token_id)
+    moved = request.moved(intent.kind, intent.token_id)
+    await moved.insist_alone()
+    if intent.given is None and not more and not moved.is_counted:
         transaction_id = new_id()
-        created_at = await ledger.acceptance.ask(_record(ledger, request, intent, transaction_id))
+        created_at = await ledger.acceptance.accept(_record(ledger, request, intent, transaction_id))
         if created_at is not None:
             return _pending(ledger, request, intent, queued(transaction_id, request.caller.signer), created_at)
     else:
-        async with ledger.db.transaction() as session:
-            if await request.claim(session, f"operations/{intent.id}"):
-                if counted:
-                    await key_amounts.take(session, caller, intent.token_id, amount)
+
+        async def store() -> Operation | None:
+            async with ledger.db.transaction() as session:
+                if not await request.claim(session, f"operations/{intent.id}"):
+                    return None
+                await moved.take(session)
                 stored = await _store(session, ledger, request, intent)
                 for write in more:
                     await write(session)
                 return stored
+
+        if stored := await moved.accepted(ledger.db, store):
+            return stored
     first = await _first(ledger, request)
     assert first is not None, "the key was spent a moment ago"
     return first
-
-
-_ACCEPT: LiteralString = f"""WITH given AS (
-    SELECT * FROM jsonb_to_recordset(%s::jsonb) AS given(id uuid, issuer_id uuid, caller_id uuid, kind text,
-        chain_id bigint, token_id uuid, contract bytea, parameters jsonb, key text, fingerprint bytea, resource text,
-        {wishes.COLUMNS})
-), claimed AS ({idempotency.CLAIM}), accepted AS (
-    SELECT given.* FROM given JOIN claimed USING (resource)
-), enqueued AS ({wishes.ENQUEUE})
-INSERT INTO operations (id, issuer_id, caller_id, kind, chain_id, token_id, contract, parameters, transaction_id)
-SELECT id, issuer_id, caller_id, kind, chain_id, token_id, contract, parameters, transaction_id FROM accepted
-RETURNING id, created_at"""
-"""Keys, transactions and operations in one statement, and so in one DB transaction: committed when it has answered."""
-
-
-async def _accept(db: Database, records: Sequence[dict[str, Any]]) -> list[datetime | None]:
-    """Store what many requests ask for at once: when that was, and None where a key is spent."""
-    with acting_for(record["issuer_id"] for record in records):
-        rows = await db.fetch(_ACCEPT, (json.dumps(records),))
-    created_at = {str(row[0]): row[1] for row in rows}
-    return [created_at.get(record["id"]) for record in records]
 
 
 def _record(ledger: Ledger, request: Request, intent: Intent, transaction_id: UUID) -> dict[str, Any]:

@@ -75,3 +75,26 @@ async def test_a_caller_that_leaves_costs_the_others_nothing() -> None:
     assert await staying == 4
     with pytest.raises(asyncio.CancelledError):
         await leaving
+
+
+async def test_so_many_are_asked_alone_at_once_and_lists_go_out_meanwhile() -> None:
+    busy, most, free = 0, 0, asyncio.Event()
+
+    async def ask(questions: Sequence[int]) -> list[int]:
+        nonlocal busy, most
+        if len(questions) > 1 and 13 in questions:
+            raise ValueError("one of them is at fault")
+        if questions[0] < 20:
+            busy += 1
+            most = max(most, busy)
+            await free.wait()
+            busy -= 1
+        return [question * 2 for question in questions]
+
+    together = Together(ask, lists_max=1, alone_max=2)
+    alone = [asyncio.create_task(together.ask(question)) for question in (11, 12, 13, 14)]
+    await asyncio.sleep(0.001)
+    assert list(await asyncio.gather(together.ask(20), together.ask(21))) == [40, 42]
+    free.set()
+    assert await asyncio.gather(*alone) == [22, 24, 26, 28]
+    assert most == 2

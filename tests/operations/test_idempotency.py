@@ -3,21 +3,33 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import httpx
+import psycopg
 import pytest
 import pytest_asyncio
 from web3 import Web3
 
 from service.access import commands as access
 from service.chain import artifacts
+from service.operations import accepting
+from service.web import idempotency
 from tests.web.answers import problem
 from tests.world import PEPPER, World
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 STRANGER = "0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC"
+
+HELD = 6
+"""More than there are connections."""
+
+CLAIM = """INSERT INTO requests (caller_id, key, fingerprint, resource)
+SELECT id, %s, %s, 'operations/0199f6b1-11aa-7c35-8a53-2f6f1a8f5d01' FROM callers
+WHERE name = 'tests' AND issuer_id = (SELECT id FROM issuers WHERE name = 'Harbour Estates')"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,3 +284,123 @@ async def test_a_managed_account_that_is_refused_leaves_no_key_behind(estate: Es
     before = await estate.rows("managed_keys")
     problem(await world.post("/v1/accounts", {}, idempotency_key="taken"), "idempotency-key-reused")
     assert await estate.rows("managed_keys") == before
+
+
+# Keys that another DB transaction has
+
+
+@asynccontextmanager
+async def held(world: World, *keys: str) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+    """A DB transaction of another process that has these keys of the tests' caller."""
+    url = world.settings.database_url.get_secret_value()
+    async with await psycopg.AsyncConnection.connect(url) as other:
+        for key in keys:
+            assert (await other.execute(CLAIM, (key, bytes(32)))).rowcount == 1
+        yield other
+        await other.rollback()
+
+
+async def waiting(world: World, *keys: str) -> None:
+    """Until the process has noticed which keys it waits for."""
+    acceptance = world.app.state.ledger.acceptance
+    async with asyncio.timeout(20):
+        while {key for _, key in acceptance._held} != set(keys):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def in_time(asked: "asyncio.Task[httpx.Response]", within_s: float = 2) -> httpx.Response:
+    async with asyncio.timeout(within_s):
+        return await asked
+
+
+async def test_others_are_accepted_while_one_issuers_keys_are_held(estate: Estate) -> None:
+    world, other = estate.world, await estate.world.new_issuer("Quay Estates")
+    keys = [f"held-{index}" for index in range(HELD)]
+    async with held(world, *keys) as holder:
+        held_up = [
+            asyncio.create_task(world.mint(estate.token_id, STRANGER, 1, idempotency_key=key))
+            for key in keys
+            for _ in range(3)
+        ]
+        # Of the same moment, and so of the same list.
+        beside = asyncio.create_task(world.mint(estate.token_id, STRANGER, 1, idempotency_key="beside"))
+        assert (await in_time(beside)).status_code == 202
+        await waiting(world, *keys)
+        for index in range(5):
+            asked = asyncio.create_task(world.mint(estate.token_id, STRANGER, 1, idempotency_key=f"after-{index}"))
+            assert (await in_time(asked)).status_code == 202
+        asked = asyncio.create_task(world.post("/v1/authority", {}, key=other))
+        assert (await in_time(asked)).status_code == 202
+        assert [each.done() for each in held_up] == [False] * len(held_up)
+        await holder.rollback()
+        answers = await asyncio.gather(*held_up)
+    assert {answer.status_code for answer in answers} == {202}
+    ids = [answer.json()["id"] for answer in answers]
+    assert [len(set(ids[index : index + 3])) for index in range(0, len(ids), 3)] == [1] * HELD
+    assert len(set(ids)) == HELD
+    await waiting(world)
+
+
+async def test_a_key_that_another_request_takes_in_the_end_is_its(estate: Estate) -> None:
+    async with held(estate.world, "held-taken") as holder:
+        asked = asyncio.create_task(estate.world.mint(estate.token_id, STRANGER, 1, idempotency_key="held-taken"))
+        await waiting(estate.world, "held-taken")
+        await holder.commit()
+        problem(await in_time(asked), "idempotency-key-reused")
+
+
+async def test_a_key_that_is_held_for_long_is_told_and_not_spent(
+    estate: Estate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accepting, "KEY_PATIENCE_S", 0.5)
+    async with held(estate.world, "long"):
+        answers = await asyncio.gather(
+            *(estate.world.mint(estate.token_id, STRANGER, 1, idempotency_key="long") for _ in range(3))
+        )
+        for answer in answers:
+            problem(answer, "idempotency-key-busy")
+            assert answer.headers["retry-after"] == "1"
+    assert (await estate.world.mint(estate.token_id, STRANGER, 1, idempotency_key="long")).status_code == 202
+
+
+async def test_a_registration_waits_for_its_key_no_longer_than_for_any_lock(
+    estate: Estate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = idempotency.claim
+
+    async def impatient(session: Any, *given: Any) -> bool:
+        await (await session.connection()).exec_driver_sql("SET LOCAL lock_timeout = '100ms'")
+        return await plain(session, *given)
+
+    monkeypatch.setattr(idempotency, "claim", impatient)
+    async with held(estate.world, "held-asset") as holder:
+        order = {"name": "Mill", "category": "house"}
+        problem(await estate.world.post("/v1/assets", order, idempotency_key="held-asset"), "idempotency-key-busy")
+        await holder.rollback()
+    assert (await estate.world.post("/v1/assets", order, idempotency_key="held-asset")).status_code == 201
+
+
+async def test_a_table_that_is_locked_for_a_moment_is_waited_for(estate: Estate) -> None:
+    url = estate.world.settings.database_url.get_secret_value()
+    async with await psycopg.AsyncConnection.connect(url) as other:
+        await other.execute("LOCK TABLE requests")
+        asked = [asyncio.create_task(estate.world.mint(estate.token_id, STRANGER, 1)) for _ in range(8)]
+        await asyncio.sleep(0.5)
+        assert not any(each.done() for each in asked)
+        await other.rollback()
+    assert {(await in_time(each)).status_code for each in asked} == {202}
+
+
+async def test_a_caller_that_leaves_lets_the_next_one_of_its_key_wait(estate: Estate) -> None:
+    async with held(estate.world, "left") as holder:
+        first, second = (
+            asyncio.create_task(estate.world.mint(estate.token_id, STRANGER, 1, idempotency_key="left"))
+            for _ in range(2)
+        )
+        await waiting(estate.world, "left")
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        await waiting(estate.world, "left")
+        await holder.rollback()
+        assert (await in_time(second)).status_code == 202
