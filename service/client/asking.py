@@ -46,16 +46,20 @@ def pages(exchange: Exchange, asked: Request) -> Iterator[dict[str, Any]]:
 
     Raises:
         ApiProblem: the API refused it.
-        Unusable: it is no list, or nobody answers.
+        Unusable: it is no list, its pages go in a circle, or nobody answers.
     """
+    seen: set[str] = set()
     while True:
         page = exchange.ask(asked).content
         if not isinstance(page, dict) or not isinstance(page.get("data"), list):
             raise Unusable(f"{asked.path} has no pages: ask it once")
         yield page
-        if not page.get("next_cursor"):
+        if not (cursor := page.get("next_cursor")):
             return
-        asked.query["cursor"] = page["next_cursor"]
+        if not isinstance(cursor, str) or cursor in seen:
+            raise Unusable(f"{asked.path} has no next page: its cursor is no text, or was told before; begin anew")
+        seen.add(cursor)
+        asked.query["cursor"] = cursor
 
 
 def shaped(kind: type[S], content: Any) -> S:

@@ -1,6 +1,7 @@
 """The server's time, as far as its answers tell: a signature is good for a minute of it."""
 
 import email.utils
+import math
 import time
 from datetime import datetime
 from typing import Any
@@ -40,6 +41,8 @@ class Clock:
                 told_s = datetime.fromisoformat(server_time).timestamp()
             else:
                 told_s = float(server_time)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             return
-        self.offset_s = told_s - time.time()
+        # JSON as Python reads it has infinity, and a number that is none.
+        if math.isfinite(told_s):
+            self.offset_s = told_s - time.time()

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from service.client.problems import Away, plain
+from service.client.problems import Away, Unusable, plain
 
 IDLE_MAX_S = 4.0
 """Servers close a connection that nobody used for five seconds or more."""
@@ -88,6 +88,7 @@ class Connections:
 
         Raises:
             Away: there is none.
+            Unusable: the environment names a proxy that can't be used.
         """
         connection: http.client.HTTPConnection | None = None
         whole = False
@@ -128,7 +129,7 @@ class Connections:
         if proxy is None:
             return http.client.HTTPSConnection(host, port, timeout=self._timeout_s, context=self._tls)
         tunnel = http.client.HTTPSConnection(
-            proxy.hostname or "", proxy.port, timeout=self._timeout_s, context=self._tls
+            proxy.hostname or "", proxy.port or 80, timeout=self._timeout_s, context=self._tls
         )
         tunnel.set_tunnel(host, port or 443, _authorization(proxy))
         return tunnel
@@ -165,11 +166,22 @@ def _hung_up(connection: http.client.HTTPConnection) -> bool:
 
 
 def _proxy(host: str) -> SplitResult | None:
-    """The proxy that HTTPS_PROXY and NO_PROXY name; of plain HTTP, a proxy would read everything."""
+    """The proxy that HTTPS_PROXY and NO_PROXY name; of plain HTTP, a proxy would read everything.
+
+    Raises:
+        Unusable: it is none that is asked in plain HTTP, which http.client alone can do; its password would be in clear
+            where the environment wants TLS.
+    """
     found = urllib.request.getproxies().get("https")
     if not found or urllib.request.proxy_bypass(host):
         return None
-    return urlsplit(found if "://" in found else f"http://{found}")
+    proxy = urlsplit(found if "://" in found else f"http://{found}")
+    try:
+        if proxy.scheme == "http" and proxy.hostname and proxy.port != 0:
+            return proxy
+    except ValueError:  # a port that is none
+        pass
+    raise Unusable("HTTPS_PROXY: name a proxy as http://host:port; one that is reached by https or socks can't be used")
 
 
 def _authorization(proxy: SplitResult) -> dict[str, str]:

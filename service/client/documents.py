@@ -128,25 +128,27 @@ class Documents(Noun):
         return file
 
     def _send(self, document: Document, file: Path, digest: str, progress: Progress) -> Document:
-        heard_s, pause_s = time.monotonic(), PAUSE_FIRST_S
+        heard_s, pause_s, most = time.monotonic(), PAUSE_FIRST_S, document.received_bytes
         while not document.whole:
             progress(document.received_bytes, document.size_bytes)
-            before = document.received_bytes
+            failure: ApiProblem | Unusable = Unusable(
+                f"the vault takes what is sent of document {document.id}, and keeps none of it: resume it later"
+            )
+            wait_s = pause_s * random.uniform(0.5, 1)  # noqa: S311
             try:
                 document = self._append(document, file, digest, progress)
-            except ApiProblem as problem:
-                # An answer was lost, and what it was about was kept.
-                if problem.slug != "upload-offset-mismatch" or time.monotonic() - heard_s > self._exchange.patience_s:
+            except (ApiProblem, Away) as error:
+                if not _passing(error) or (error.retry_after_s or 0) > self._exchange.patience_s:
                     raise
-                document = self.read(document.id)
-            except Away as away:
-                if not away.passing or time.monotonic() - heard_s > self._exchange.patience_s:
-                    raise
-                time.sleep(pause_s * random.uniform(0.5, 1))  # noqa: S311
+                failure, wait_s = error, max(wait_s, error.retry_after_s or 0)
+            if document.received_bytes <= most:
+                time.sleep(wait_s)
                 pause_s = min(pause_s * 2, PAUSE_LAST_S)
                 document = self.read(document.id)
-            if document.received_bytes > before:
-                heard_s, pause_s = time.monotonic(), PAUSE_FIRST_S
+            if document.received_bytes > most:
+                heard_s, pause_s, most = time.monotonic(), PAUSE_FIRST_S, document.received_bytes
+            elif time.monotonic() - heard_s > self._exchange.patience_s:
+                raise failure
         progress(document.received_bytes, document.size_bytes)
         return document
 
@@ -163,6 +165,14 @@ class Documents(Noun):
             headers={"Upload-Offset": str(offset), "Repr-Digest": digest},
         )
         return shaped(Document, self._exchange.ask(asked).content)
+
+
+def _passing(failure: ApiProblem | Away) -> bool:
+    """Whether another request may get on."""
+    if isinstance(failure, Away):
+        return failure.passing
+    # An answer was lost, and what it was about was kept.
+    return failure.status == 429 or failure.slug == "upload-offset-mismatch"
 
 
 def _size(file: Path) -> int:

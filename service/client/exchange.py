@@ -24,6 +24,7 @@ PAUSE_FIRST_S, PAUSE_LAST_S = 0.2, 5.0
 
 _URL = re.compile(r"https?://[A-Za-z0-9_.:\[\]-]+(/[!-~]*)?")
 _STALE = "signature-stale"
+_BUSY = "idempotency-key-busy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,7 @@ class Exchange:
                     self.clock.correct(problem.fields.get("server_time"))
                     if not problem.retry_after_s:
                         continue
-                elif problem.status != 429 or not repeatable:
+                elif (problem.status != 429 and problem.slug != _BUSY) or not repeatable:
                     raise
                 failure: ApiProblem | Away = problem
             except Away as away:

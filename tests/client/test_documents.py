@@ -153,6 +153,7 @@ class Shelf:
 
     def __init__(self, lost: set[int]) -> None:
         self.content, self.size, self.lost, self.count, self.url = b"", 0, lost, 0, ""
+        self.keeps = True
 
     def view(self) -> Said:
         times = {"created_at": "2026-11-22T16:00:00Z", "expires_at": None}
@@ -170,7 +171,7 @@ class Shelf:
             assert heard.headers["content-digest"] == content_digest(heard.body)
             if int(heard.headers["upload-offset"]) != len(self.content):
                 return problem("upload-offset-mismatch", 409, expected_offset=len(self.content))
-            self.content += heard.body
+            self.content += heard.body if self.keeps else b""
         return CUT if self.count in self.lost else self.view()
 
 
@@ -202,6 +203,28 @@ async def test_an_upload_that_does_not_get_on_ends(deed: Path) -> None:
         with pytest.raises(Away):
             documents.upload(deed, policy=ID, begun=lambda document: begun.append(document.id))
         assert begun == [ID]
+
+
+async def test_an_upload_of_which_nothing_is_kept_ends(deed: Path) -> None:
+    shelf = Shelf(set())
+    shelf.keeps = False
+    with serving(shelf.answer) as server:
+        shelf.url = server.url
+        with pytest.raises(Unusable, match="keeps none of it: resume it later"):
+            Client(server.url, ed25519(), patience_s=0.2).vault.documents.upload(deed, policy=ID)
+        assert [each.method for each in server.heard].count("PATCH") < 20
+
+
+async def test_an_upload_goes_on_after_a_limit(deed: Path) -> None:
+    shelf, limits = Shelf(set()), [problem("too-many-requests", 429)] * 2
+
+    def answer(heard: Heard) -> Said:
+        return limits.pop() if heard.method == "PATCH" and limits else shelf.answer(heard)
+
+    with serving(answer) as server:
+        shelf.url = server.url
+        assert Client(server.url, ed25519()).vault.documents.upload(deed, policy=ID).whole
+        assert (shelf.content, limits) == (CONTENT, [])
 
 
 async def test_a_download_that_breaks_off_or_was_altered_leaves_no_file(tmp_path: Path) -> None:

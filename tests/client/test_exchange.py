@@ -55,8 +55,14 @@ def signatures(heard: list[Heard], url: str) -> set[str]:
 
 @pytest.mark.parametrize(
     "failure",
-    [CUT, problem("database-unavailable", 503), (502, {}, b"<html>"), problem("too-many-requests", 429)],
-    ids=["cut", "503", "502", "429"],
+    [
+        CUT,
+        problem("database-unavailable", 503),
+        (502, {}, b"<html>"),
+        problem("too-many-requests", 429),
+        problem("idempotency-key-busy", 409),
+    ],
+    ids=["cut", "503", "502", "429", "busy"],
 )
 def test_a_write_that_failed_is_asked_again_under_its_key_with_a_fresh_signature(failure: Said) -> None:
     with saying(failure, failure, told({"id": "1"}, 201)) as server:
@@ -158,11 +164,13 @@ def test_a_clock_that_is_wrong_is_set_right_by_a_refusal_once(offset_s: int, for
         assert abs(asked.clock.offset_s - offset_s) < 3
 
 
-def test_a_server_that_calls_everything_stale_is_asked_twice() -> None:
-    with saying(problem("signature-stale", 401, server_time="yesterday")) as server:
+@pytest.mark.parametrize("server_time", ["yesterday", float("inf"), float("nan"), None, [], 10**400], ids=str)
+def test_a_server_that_calls_everything_stale_is_asked_twice(server_time: Any) -> None:
+    with saying(problem("signature-stale", 401, server_time=server_time)) as server:
+        asked = asking(server.url)
         with pytest.raises(ApiProblem) as refused:
-            asking(server.url).ask(READ)
-        assert (refused.value.slug, len(server.heard)) == ("signature-stale", 2)
+            asked.ask(READ)
+        assert (refused.value.slug, len(server.heard), asked.clock.offset_s) == ("signature-stale", 2, 0)
 
 
 def test_the_date_of_any_answer_sets_a_clock_right_that_is_far_off() -> None:
@@ -249,6 +257,36 @@ def test_the_proxy_of_the_environment_is_asked_for_a_tunnel_and_sees_no_request(
         assert "signature" not in heard.headers
 
 
+@pytest.mark.parametrize(
+    "named", ["https://ada:secret@127.0.0.1:{}", "socks5://127.0.0.1:{}", "http://a:no", "http://"]
+)
+def test_a_proxy_that_would_be_spoken_to_in_another_way_than_it_wants_is_refused(
+    named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with saying((200, {}, b"")) as proxy:
+        monkeypatch.setenv("https_proxy", named.format(proxy.url.rpartition(":")[2]))
+        monkeypatch.setenv("no_proxy", "")
+        with pytest.raises(Unusable, match="HTTPS_PROXY: name a proxy as http://host:port") as refused:
+            asking("https://api.example.com").ask(READ)
+        assert (proxy.heard, "secret" in str(refused.value)) == ([], False)
+
+
+def test_a_proxy_without_a_port_has_that_of_http(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, int]] = []
+
+    def connect(address: tuple[str, int], *_: Any, **__: Any) -> socket.socket:
+        asked.append(address)
+        raise OSError("nobody is there")
+
+    monkeypatch.setattr(socket, "create_connection", connect)
+    monkeypatch.setenv("no_proxy", "")
+    for named in ("http://proxy.example", "proxy.example"):
+        monkeypatch.setenv("https_proxy", named)
+        with pytest.raises(Away):
+            asking("https://api.example.com", patience_s=0).ask(READ)
+    assert asked == [("proxy.example", 80)] * 2
+
+
 def test_an_address_that_is_none_is_refused() -> None:
     for url in ("ftp://a", "http://user:secret@a", "http://", "http://a/?b", "http://a b", "http://a:no", "api"):
         with pytest.raises(Unusable, match="is http://host:port or https://host"):
@@ -273,6 +311,38 @@ def test_an_operation_is_waited_for_through_a_restart() -> None:
         assert (operation.status, operation.closed_at is not None) == ("succeeded", True)
         assert server.heard[0].body == f'{{"to": "0x{"33" * 20}", "amount": "{2**255}"}}'.encode()
         assert {each.path for each in server.heard[1:]} == {f"/v1/operations/{OPERATION['id']}"}
+
+
+def busy(slug: str, status: int, retry_after: str) -> Said:
+    _, headers, body = problem(slug, status)
+    return status, {**headers, "Retry-After": retry_after}, body
+
+
+def test_a_limit_that_is_met_while_an_operation_is_waited_for_is_kept() -> None:
+    done = {**OPERATION, "status": "succeeded", "closed_at": "2026-11-22T16:00:05Z"}
+    limited, away = busy("too-many-requests", 429, "1"), busy("database-unavailable", 503, "0")
+    for patience_s in (0.0, 5.0):
+        with saying(limited, problem("too-many-requests", 429), away, told(done)) as server:
+            start_s = time.monotonic()
+            assert (
+                Client(server.url, ed25519(), patience_s=patience_s).wait(Operation.of(OPERATION)).status == "succeeded"
+            )
+            assert (len(server.heard), time.monotonic() - start_s > 1) == (4, True)
+
+
+@pytest.mark.parametrize(
+    "answer", [busy("too-many-requests", 429, "3600"), busy("away", 503, "3600")], ids=["429", "503"]
+)
+def test_a_limit_that_ends_too_late_is_no_failure_of_the_operation(answer: Said) -> None:
+    with saying(answer) as server, pytest.raises(NotFinal, match="it goes on"):
+        Client(server.url, ed25519()).wait(Operation.of(OPERATION), timeout_s=0.3)
+    assert len(server.heard) == 1
+
+
+def test_an_operation_that_may_not_be_read_is_not_waited_for() -> None:
+    with saying(problem("scope-missing", 403)) as server, pytest.raises(ApiProblem, match="scope-missing"):
+        Client(server.url, ed25519()).wait(Operation.of(OPERATION))
+    assert len(server.heard) == 1
 
 
 def test_an_operation_that_fails_is_a_problem_and_one_that_takes_long_goes_on() -> None:

@@ -1,6 +1,8 @@
 """The client and the real API: a token from nothing to its holders, the vault's way, and each kind of credential."""
 
 import asyncio
+import re
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from eth_account import Account
 
+from scripts import local
 from service.client.api import Client
 from service.client.credentials import (
     BearerCredential,
@@ -27,7 +30,7 @@ from tests.client.test_signing import KEY
 from tests.vault.desk import CARD, Desk
 from tests.world import World
 
-WALLET = bytes([7]) * 32
+README = (local.ROOT / "service" / "client" / "README.md").read_text()
 
 
 async def test_a_token_is_made_minted_and_read_in_python(world: World) -> None:
@@ -103,10 +106,17 @@ async def test_values_go_into_the_vault_and_come_back_in_python(desk: Desk, desk
 # Signed
 
 
+def recipe(holding: str) -> dict[str, Any]:
+    """What the README's block of Python that holds a text defines, run as it is written there."""
+    (block,) = [each for each in re.findall(r"^```python\n(.*?)^```$", README, re.M | re.S) if holding in each]
+    defined: dict[str, Any] = {}
+    exec(block, defined)
+    return defined
+
+
 def credentials(desk: Desk, desk_url: str) -> dict[str, Credential]:
     """One of each kind that signs, made through the API."""
     with Client(desk_url, BearerCredential(desk.key)) as client:
-        account = Account.from_key(WALLET).address
         public = KEY.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
 
         def made(kind: str, **proof: Any) -> Any:
@@ -114,20 +124,23 @@ def credentials(desk: Desk, desk_url: str) -> dict[str, Credential]:
             return client.exchange.ask(Request("POST", "/v1/keys", authorized=True, body=body), uuid4().hex).content
 
         ed25519, hmac = made("ed25519", public_key=public), made("hmac")
-        made("wallet", account=account, chain_id=31337)
+        register_wallet = recipe("wallet-unproved")["register_wallet"]
+        account = Account.from_key(secrets.token_bytes(32))
+        wallet = register_wallet(client, account, name="treasury", scopes=["issue", "vault:tokenize"], chain_id=31337)
+        assert wallet["account"] == account.address
     return {
         "ed25519": Ed25519Credential(ed25519["id"], bytes(range(32))),
         "hmac": HmacCredential(hmac["id"], hmac["secret"]),
-        "wallet": WalletCredential.of_private_key(31337, WALLET),
+        "wallet": WalletCredential.of_private_key(31337, bytes(account.key)),
     }
 
 
 @pytest.mark.asyncio(loop_scope="module")
 async def test_each_kind_of_credential_signs_and_a_clock_is_set_right(desk: Desk, desk_url: str) -> None:
     def act() -> None:
-        for kind, credential in credentials(desk, desk_url).items():
+        for (kind, credential), offset_s in zip(credentials(desk, desk_url).items(), (-90, 90, -3600), strict=True):
             with Client(desk_url, credential) as client:
-                client.exchange.clock.offset_s = -3600
+                client.exchange.clock.offset_s = offset_s
                 asset = client.assets.register("12 Harbour Street", "house", idempotency_key=f"of-{kind}")
                 assert abs(client.exchange.clock.offset_s) < 30
                 again = client.assets.register("12 Harbour Street", "house", idempotency_key=f"of-{kind}")

@@ -19,11 +19,12 @@ from service.client.asking import Id, Noun
 from service.client.calls import Call, fill, read_calls, written
 from service.client.documents import Documents
 from service.client.exchange import Answer, Exchange, Request
-from service.client.problems import Unusable
+from service.client.problems import ApiProblem, Unusable
 from service.client.shapes import Shape
 from service.client.vault import Item
-from tests.client.servers import saying, serving, told
-from tests.web.test_openapi import DOCUMENT, resolved
+from tests.client.servers import problem, saying, serving, told
+from tests.web.operations import DOCUMENT
+from tests.web.test_openapi import resolved
 
 CALLS = read_calls(DOCUMENT)
 ACCOUNT = "0x" + "33" * 20
@@ -302,6 +303,23 @@ def test_pages_are_read_one_after_another() -> None:
             "/v1/assets?limit=500",
             "/v1/assets?limit=500&cursor=c%2B%2F%3D",
         ]
+
+
+def test_a_cursor_that_is_refused_ends_the_pages_with_its_problem() -> None:
+    page: dict[str, Any] = {"data": [], "next_cursor": "c"}
+    with saying(told(page), problem("bad-cursor", 400)) as server:
+        pages = Client(server.url, None).tokens.list()
+        with pytest.raises(ApiProblem, match="bad-cursor"):
+            list(pages)
+        assert len(server.heard) == 2
+
+
+@pytest.mark.parametrize("cursors", [["c", "c"], ["c", "d", "c"], [7]], ids=str)
+def test_pages_that_go_in_a_circle_end(cursors: list[Any]) -> None:
+    with saying(*(told({"data": [], "next_cursor": each}) for each in cursors)) as server:
+        with pytest.raises(Unusable, match="has no next page"):
+            list(Client(server.url, None).tokens.list())
+        assert len(server.heard) == len(cursors)
 
 
 def test_an_answer_of_another_shape_is_told() -> None:
