@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends
 from pydantic import ConfigDict, Field
 
 from service.access.http import Revealing
@@ -74,7 +74,6 @@ async def read_named_cap_table(
     reading: OfPrimary,
     caller: Revealing,
     vault: VaultDep,
-    response: Response,
     order: CapTableOrder = "amount",
     cursor: CursorParameter = None,
     limit: Limit = 100,
@@ -89,7 +88,6 @@ async def read_named_cap_table(
     accounts = [row.account for row in table.data]
     what = {"asset_token": str(token_id), "block": table.at.block}
     found = await named(vault, caller, accounts, view=names.view, reason=names.reason, what=what)
-    response.headers["Cache-Control"] = "no-store"
     return NamedCapTablePage(
         data=[_with_name(row, found.get(row.account)) for row in table.data],
         next_cursor=table.next_cursor,

@@ -18,7 +18,15 @@ from service.vault.indexes import subject_index
 from service.vault.keyring import KeyMissing, Purpose
 from service.vault.keys import Vault, damaged, new_keys
 from service.vault.orders import PointerOrder
-from service.vault.policies import Kind, Policy, PolicyChange, PolicyOrder, insist_on_rules, insist_on_sense
+from service.vault.policies import (
+    Kind,
+    Policy,
+    PolicyChange,
+    PolicyOrder,
+    insist_on_rules,
+    insist_on_sense,
+    stored_format,
+)
 from service.vault.problems import (
     NotOfThisPolicy,
     PolicyExists,
@@ -58,12 +66,14 @@ async def create_policy(vault: Vault, caller: Caller, key: str, order: PolicyOrd
 async def _make_policy(vault: Vault, caller: Caller, key: str, print_: bytes, order: PolicyOrder) -> None:
     try:
         insist_on_sense(order)
+        # Keys of another environment than the deployment's open nothing here, so that the caller's is the deployment's.
+        format_ = stored_format(order.format, caller.environment)
     except Unfit as error:
         raise PolicyUnfit(str(error), reason=error.reason) from None
     id_, told = new_id(), order.canonical()
     keys = await new_keys(vault, caller.issuer_id, id_, order.kind)
     stored = {name: told[name] for name in ("name", "kind", "data_class", "mapping", "pointer", "ttl_max_s", "reveal")}
-    stored["shape"] = {"format": told["format"], "rule": told["rule"]}
+    stored["shape"] = {"format": format_, "rule": told["rule"]}
     stored["deterministic"] = order.deterministic or order.kind is not Kind.VAULT
     async with vault.db.transaction() as session:
         if not await idempotency.claim(session, caller.id, key, print_, f"vault/policies/{id_}"):

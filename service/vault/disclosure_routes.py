@@ -104,4 +104,4 @@ async def disclose_attributes(order: DisclosureOrder, caller: Revealing, vault: 
         )
     held = await commitments.attributes(vault, found)
     commitments.require_names(held, order.names)
-    return Response(disclose(held, order.names), media_type="application/json", headers={"Cache-Control": "no-store"})
+    return Response(disclose(held, order.names), media_type="application/json")

@@ -208,9 +208,6 @@ async def reveal_document(
         "Content-Length": str(found.size_bytes),
         "Content-Disposition": f"attachment; filename*=UTF-8''{quote(found.name, safe='')}",
         "Repr-Digest": f"sha-256=:{base64.b64encode(found.sha256).decode()}:",
-        # What an issuer's clients send is never to run as a page of this origin.
-        "X-Content-Type-Options": "nosniff",
-        "Cache-Control": "no-store",
     }
     return StreamingResponse(_rest(first, chunks), media_type=found.media_type, headers=headers)
 
@@ -228,7 +225,6 @@ def _progress(found: Document) -> dict[str, Any]:
         "Upload-Offset": str(found.received_bytes),
         "Upload-Complete": complete,
         "Upload-Length": str(found.size_bytes),
-        "Cache-Control": "no-store",
     }
 
 

@@ -1,7 +1,11 @@
-"""An export: the active vault tokens of an exportable policy with their values, page by page, each page a reveal."""
+"""An export: the active vault tokens of an exportable policy with their values, page by page, each page a reveal.
+
+A record that does not open is told as such, among the others: else nothing that comes after it could be exported.
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 from uuid import UUID
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -28,11 +32,12 @@ Stored = tuple[StoredRecord, bytes | None]
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """A vault token, its record, and its value as it was given."""
+    """A vault token, its record, and its value as it was given; None of what was altered, and why."""
 
     record: Record
-    token: str = field(repr=False)
-    value: str = field(repr=False)
+    token: str | None = field(repr=False)
+    value: str | None = field(repr=False)
+    problem: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +53,14 @@ async def export(
 ) -> ExportedPage:
     """A page of an export. What ends meanwhile is not in it; what is tokenized meanwhile may be.
 
-    A policy without active records has no page to write down.
+    A record that was altered is told without its value, as an alarm, and in the journal. A policy without active
+    records has no page to write down.
 
     Raises:
         PolicyNotFound: none of the issuer's.
         NotExportable: the policy's vault tokens are stored nowhere.
         ApprovalMissing: the policy wants approvals, and those are of vault tokens that are named.
         RevealRefused, RevealSuspended, RevealUnrecorded: see `granting`.
-        RecordDamaged: a record was altered; then none of the page is told.
         VaultKeysUnavailable: the provider does not unwrap now.
     """
     policy = await queries.policy(vault.db, issuer_id=caller.issuer_id, id=order.policy)
@@ -86,15 +91,16 @@ async def _opened(vault: Vault, caller: Caller, policy: Policy, rows: Sequence[S
     exported: list[Exported] = []
     altered: dict[UUID, Tampered] = {}
     for (stored, _), token, value in zip(rows, tokens, values, strict=True):
-        if isinstance(token, Tampered):
-            altered[stored.record.id] = token
-        elif isinstance(value, Tampered):
-            altered[stored.record.id] = value
-        else:
-            exported.append(Exported(stored.record, token, value.original))
-    if altered:
-        raise await revealing.alarmed(vault, caller, [*altered], next(iter(altered.values())))
-    return exported
+        for each in (value, token):
+            if isinstance(each, Tampered):
+                altered[stored.record.id] = each
+        told = None if isinstance(token, Tampered) else token
+        shown = None if isinstance(value, Tampered) or told is None else value.original
+        exported.append(Exported(stored.record, told, shown))
+    if not altered:
+        return exported
+    problem = (await revealing.alarmed(vault, caller, [*altered], next(iter(altered.values())))).body()
+    return [replace(each, problem=problem) if each.record.id in altered else each for each in exported]
 
 
 def _token(cipher: AESGCM, policy: Policy, row: Stored) -> str | Tampered:

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter
 
 from service.access.http import REFUSED, Governing, Revealing, Searching
 from service.vault import person_problems, persons, problems
@@ -59,7 +59,6 @@ async def set_person_accounts(person_id: UUID, order: AccountsOrder, caller: Gov
     "/{person_id}/accounts",
     responses=documented(*_OPENED, person_problems.PersonNotFound, RevealSuspended, RevealUnrecorded),
 )
-async def read_person_accounts(person_id: UUID, caller: Revealing, vault: VaultDep, response: Response) -> AccountsView:
+async def read_person_accounts(person_id: UUID, caller: Revealing, vault: VaultDep) -> AccountsView:
     """The accounts of a person; the journal has it before they leave."""
-    response.headers["Cache-Control"] = "no-store"
     return AccountsView(accounts=await persons.accounts(vault, caller, person_id))

@@ -45,7 +45,9 @@ class PrefixFormat(Order):
     """`tok_live_…` or `tok_test_…`, 131 random bits."""
 
     kind: Literal["prefix"]
-    environment: Literal["live", "test"] = "live"
+    environment: Literal["live", "test"] | None = Field(
+        default=None, description="The deployment's own, which need not be told; another one is refused."
+    )
 
 
 class DigitsFormat(Order):
@@ -223,7 +225,7 @@ def random_format(told: Format) -> formats.TokenFormat:
     """
     match told:
         case PrefixFormat():
-            return formats.Prefix(told.environment)
+            return formats.Prefix("test" if told.environment == "test" else "live")
         case DigitsFormat():
             return formats.Digits(told.length)
         case CardFormat():
@@ -232,6 +234,23 @@ def random_format(told: Format) -> formats.TokenFormat:
             return formats.Preserving()
         case _:
             raise AssertionError("only a policy of kind vault draws")
+
+
+def stored_format(told: Format, environment: str) -> dict[str, Any]:
+    """A format of a new policy as it is stored; one of prefixes has the environment of the deployment.
+
+    Raises:
+        Unfit: `format-of-another-environment`.
+    """
+    stored = told.canonical()
+    if isinstance(told, PrefixFormat):
+        if told.environment not in (None, environment):
+            raise Unfit(
+                "format-of-another-environment",
+                f"this is a {environment} deployment, and its vault tokens say so: leave `environment` out",
+            )
+        stored["environment"] = environment
+    return stored
 
 
 def insist_on_sense(order: PolicyOrder) -> None:

@@ -49,14 +49,13 @@ Processors = Annotated[Mapping[str, PaymentProcessor], Depends(_processors)]
 
 
 @router.post("/reveal", responses=documented(*_ASK, *GRANTED, problems.PolicyNotFound))
-async def reveal_values(order: RevealOrder, caller: Revealing, vault: VaultDep, response: Response) -> RevealedView:
+async def reveal_values(order: RevealOrder, caller: Revealing, vault: VaultDep) -> RevealedView:
     """See values again, as far as the reveal rules of their policies let: 1 to 500, all under one entry in the journal.
 
     The entry is there before any value leaves. A vault token that is unknown, another issuer's, expired, revoked or
     erased has the problem `vault-token-not-found`, whichever it is; lookup tells the issuer more of its own.
     """
     found = await revealing.reveal(vault, caller, order)
-    response.headers["Cache-Control"] = "no-store"
     return RevealedView(data=[ShownView.of(each) for each in found])
 
 
@@ -68,7 +67,6 @@ async def reveal_values(order: RevealOrder, caller: Revealing, vault: VaultDep, 
         BadCursor,
         BodyTooLarge,
         problems.PolicyNotFound,
-        problems.RecordDamaged,
         problems.VaultKeysUnavailable,
         reveal_problems.NotExportable,
     ),
@@ -77,7 +75,6 @@ async def export_vault_tokens(
     order: ExportOrder,
     caller: Revealing,
     vault: VaultDep,
-    response: Response,
     cursor: CursorParameter = None,
     limit: Limit = 500,
 ) -> Page[ExportedView]:
@@ -85,12 +82,13 @@ async def export_vault_tokens(
 
     Each page is a reveal of its own: under the policy's rules for the view plain, taken off the budgets, and in the
     journal before it leaves. An export that was cut goes on with the cursor of the last page that came whole. A policy
-    that wants approvals lets none out.
+    that wants approvals lets none out. A record that was altered has the problem `record-damaged` in place of its
+    value, and those that come after it are told, too.
     """
-    after = decode_cursor(cursor, "vault-export", UUID)[0] if cursor else None
+    of = f"vault-export:{order.policy}"
+    after = decode_cursor(cursor, of, UUID)[0] if cursor else None
     found = await exporting.export(vault, caller, order, after=after, count_max=limit)
-    response.headers["Cache-Control"] = "no-store"
-    next_cursor = None if found.next_after is None else encode_cursor("vault-export", found.next_after)
+    next_cursor = None if found.next_after is None else encode_cursor(of, found.next_after)
     return Page(data=[ExportedView.of(each) for each in found.data], next_cursor=next_cursor)
 
 

@@ -38,14 +38,20 @@ class RevealedView(BaseModel):
 class ExportedView(BaseModel):
     """A vault token, with what it stands for."""
 
-    token: str = Field(examples=["tok_test_4nC6hTTUmIZv6v3oTbWsdX"])
-    value: str = Field(examples=["ada@example.org"])
+    token: str | None = Field(
+        examples=["tok_test_4nC6hTTUmIZv6v3oTbWsdX"], description="Null where it was altered; then `problem` says so."
+    )
+    value: str | None = Field(
+        examples=["ada@example.org"], description="Null where it does not open; then `problem` says why."
+    )
+    problem: dict[str, Any] | None = Field(examples=[None], description="An RFC 9457 problem: `record-damaged`.")
     record: RecordView
 
     @classmethod
     def of(cls, exported: Exported) -> Self:
         """It as it is told."""
-        return cls(token=exported.token, value=exported.value, record=RecordView.of(exported.record))
+        record = RecordView.of(exported.record)
+        return cls(token=exported.token, value=exported.value, problem=exported.problem, record=record)
 
 
 class ApprovalView(BaseModel):

@@ -23,7 +23,7 @@ from service.vault.keys import Vault, damaged
 from service.vault.masks import View, shown
 from service.vault.opening import Loaded, Plain
 from service.vault.policies import Kind, Policy
-from service.vault.problems import NotOfThisPolicy, VaultTokenNotFound
+from service.vault.problems import NotOfThisPolicy, RecordDamaged, VaultTokenNotFound
 from service.vault.reveal_granting import Wanted, Wish, granted, judged
 from service.vault.reveal_orders import ApprovalOrder, RevealAsk, RevealOrder
 from service.vault.unfit import Unfit
@@ -198,8 +198,8 @@ async def opened(vault: Vault, caller: Caller, found: Found) -> list[tuple[Plain
     return answers
 
 
-async def alarmed(vault: Vault, caller: Caller, record_ids: Sequence[UUID], error: Tampered) -> Exception:
-    """Write down that records were altered, and tell the operator; what to raise."""
+async def alarmed(vault: Vault, caller: Caller, record_ids: Sequence[UUID], error: Tampered) -> RecordDamaged:
+    """Write down that records were altered, and tell the operator; what to tell the caller."""
     problem = damaged(error)
     body = {"caller": str(caller.id), "records": [str(each) for each in record_ids], "reason": str(error)}
     async with vault.db.transaction() as session:

@@ -5,7 +5,6 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import AwareDatetime
 
 from service.access.http import REFUSED, Governing, Searching, Tokenizing
 from service.vault import commands, problems, queries, reveal_problems, searching, tokenizing
@@ -25,7 +24,7 @@ from service.vault.views import (
 )
 from service.web.bodies import StrictJsonRoute
 from service.web.catalogue import documented
-from service.web.http import IdempotencyKey
+from service.web.http import IdempotencyKey, Time
 from service.web.idempotency import IdempotencyKeyReused
 from service.web.paging import (
     PAGE_ROWS_MAX,
@@ -173,7 +172,7 @@ async def list_vault_records(
     subject: Annotated[Reference | None, Query(description="The issuer's own name for a person.")] = None,
     asset_token_id: Annotated[UUID | None, Query(description="Only what belongs to this token of an asset.")] = None,
     state: Annotated[State | None, Query(description="Only records that stand so.")] = None,
-    older_than: Annotated[AwareDatetime | None, Query(description="Only what was tokenized before.")] = None,
+    older_than: Annotated[Time, Query(description="Only what was tokenized before.")] = None,
     cursor: CursorParameter = None,
     limit: Limit = 50,
 ) -> Page[RecordView]:

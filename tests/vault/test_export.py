@@ -53,6 +53,15 @@ async def exported(desk: Desk, policy: str, limit: int = 500) -> dict[str, str]:
         query = f"?limit={limit}&cursor={page['next_cursor']}"
 
 
+async def test_a_cursor_goes_on_with_its_own_policy_alone(desk: Desk) -> None:
+    policy, other = await exportable(desk), await exportable(desk)
+    await filled(desk, policy, 2)
+    await filled(desk, other, 2)
+    cursor = (await export(desk, policy, "?limit=1")).json()["next_cursor"]
+    problem(await export(desk, other, f"?cursor={cursor}"), "bad-cursor")
+    assert (await export(desk, policy, f"?cursor={cursor}")).status_code == 200
+
+
 async def test_every_live_vault_token_is_told_once_with_its_value(desk: Desk) -> None:
     policy, other = await exportable(desk, pointer=True), await exportable(desk)
     values = await filled(desk, policy, 5) | await filled(desk, policy, 4, subject="stays")
@@ -129,9 +138,9 @@ async def test_an_export_is_taken_off_the_budget_value_by_value(desk: Desk) -> N
     assert [each["reason"] for each in await suspensions(desk, key)] == ["values-daily"]
 
 
-async def test_what_was_altered_is_refused_alarmed_and_written_down(desk: Desk, log: Any) -> None:
+async def test_what_was_altered_is_told_in_its_place_alarmed_and_written_down(desk: Desk, log: Any) -> None:
     policy = await exportable(desk)
-    await filled(desk, policy, 2)
+    values = await filled(desk, policy, 2)
     for column in ("sealed_token", "sealed"):
         before = await desk.rows(
             f"SELECT index, {column} FROM vault.records WHERE policy_id = %s ORDER BY index", policy
@@ -140,13 +149,40 @@ async def test_what_was_altered_is_refused_alarmed_and_written_down(desk: Desk, 
             f"""UPDATE vault.records r SET {column} = other.{column} FROM vault.records other
             WHERE r.policy_id = '{policy}' AND other.policy_id = r.policy_id AND other.index <> r.index"""
         )
-        problem(await export(desk, policy), "record-damaged")
+        page = (await export(desk, policy)).json()["data"]
+        assert [each["problem"]["type"] for each in page] == ["/problems/record-damaged"] * 2
+        assert [each["value"] for each in page] == [None, None]
+        assert {each["token"] for each in page} == ({None} if column == "sealed_token" else values.keys())
+        assert {each["record"]["policy_id"] for each in page} == {policy}
         for index, sealed in before:
             await desk.rows(f"UPDATE vault.records SET {column} = %s WHERE index = %s RETURNING 1", sealed, index)
     assert len(await exported(desk, policy)) == 2
     damaged = await desk.rows("SELECT body FROM journal_entries WHERE kind = 'vault.record-damaged'")
     assert len(damaged) == 2
     assert log.getvalue().count("vault_record_damaged") == 2
+
+
+@pytest.mark.parametrize("column", ["sealed_token", "sealed", "subject_id"])
+async def test_what_comes_after_an_altered_record_is_exported_all_the_same(desk: Desk, column: str) -> None:
+    policy = await exportable(desk)
+    values = await filled(desk, policy, 2, subject=f"of {column}") | await filled(desk, policy, 2, subject="another")
+    (first,) = (await export(desk, policy, "?limit=1")).json()["data"]
+    others = f"policy_id = '{policy}' AND subject_id <> '{first['record']['subject_id']}'"
+    changed = f"{column} = set_byte({column}, 20, get_byte({column}, 20) # 1)"
+    if column == "subject_id":
+        changed = f"subject_id = (SELECT subject_id FROM vault.records WHERE {others} LIMIT 1)"
+    await desk.alter(f"UPDATE vault.records SET {changed} WHERE id = '{first['record']['id']}'")
+    told, cursor = [], ""
+    for _ in values:
+        page = (await export(desk, policy, f"?limit=1{cursor}")).json()
+        told += page["data"]
+        cursor = f"&cursor={page['next_cursor']}"
+    assert page["next_cursor"] is None
+    assert [each["problem"] is None for each in told] == [False, True, True, True]
+    assert (told[0]["record"]["id"], told[0]["value"]) == (first["record"]["id"], None)
+    assert {each["token"]: each["value"] for each in told[1:]} == {
+        each: value for each, value in values.items() if each != first["token"]
+    }
 
 
 async def test_an_export_that_cannot_be_is_refused(desk: Desk) -> None:

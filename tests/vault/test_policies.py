@@ -8,6 +8,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from service.access.apikeys import Scope
+from service.vault.policies import PrefixFormat, stored_format
 from tests.vault.desk import CARD, Desk
 from tests.vault.reveals import change_rules
 from tests.web.answers import problem
@@ -63,6 +64,19 @@ async def test_a_policy_is_told_as_it_was_made_and_once_for_each_key(desk: Desk)
     assert made.json()["id"] in [each["id"] for each in (await desk.get("/policies", limit=500)).json()["data"]]
     problem(await desk.post("/policies", {**order, "ttl_max_s": 61}, idempotency_key="told"), "idempotency-key-reused")
     problem(await desk.post("/policies", order), "policy-exists")
+
+
+async def test_prefixes_tell_the_environment_of_the_deployment_and_no_other(desk: Desk) -> None:
+    order = {"kind": "vault", "data_class": "email", "reveal": {"views": ["masked"]}}
+    for name, format_ in (("untold", PREFIX), ("told", {**PREFIX, "environment": "test"})):
+        made = await desk.post("/policies", {**order, "name": f"prefix {name}", "format": format_})
+        assert made.json()["format"] == {"kind": "prefix", "environment": "test"}
+        assert (await desk.token(made.json()["id"], "ada@example.org")).startswith("tok_test_")
+    live = {**order, "name": "prefix live", "format": {**PREFIX, "environment": "live"}}
+    told = problem(await desk.post("/policies", live), "policy-unfit")
+    assert told["reason"] == "format-of-another-environment"
+    assert "this is a test deployment" in told["detail"]
+    assert stored_format(PrefixFormat(kind="prefix"), "live")["environment"] == "live"
 
 
 async def test_the_list_of_policies_has_pages(desk: Desk) -> None:

@@ -127,6 +127,7 @@ async def test_records_are_listed_by_policy_subject_asset_state_and_age(desk: De
     assert await listed(subject="nobody") == []
     assert (await desk.get("/records", key=await desk.new_issuer("Empty Estates"), subject="x")).json()["data"] == []
     problem(await desk.get("/records", cursor="nonsense"), "bad-cursor")
+    problem(await desk.get("/records", older_than="0"), "invalid-request")
 
 
 async def test_a_revoked_token_stays_revoked_and_is_journalled_once(desk: Desk) -> None:
