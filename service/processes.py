@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
 
 from service import telemetry
+from service.access.key_watch import KeyWatch
 from service.chain.new_heads import wake_on_new_heads
 from service.chain.node import NodeRefused, NodeUnavailable
 from service.chain.reader import Chain, WrongChain, open_chain
@@ -33,6 +34,7 @@ def api(settings: Settings) -> None:
     import uvicorn
 
     from service.app import create_app
+    from service.web.connections import Connection
 
     telemetry.start("api")
     assert settings.factory  # told at start, not at the first request
@@ -42,7 +44,7 @@ def api(settings: Settings) -> None:
         host=settings.api_host,
         port=settings.api_port,
         loop="uvloop",
-        http="httptools",
+        http=Connection,
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -141,12 +143,14 @@ async def _woken(settings: Settings) -> AsyncIterator[asyncio.Event | None]:
 
 
 async def dispatcher(settings: Settings) -> None:
-    """Close operations whose transactions are final, with their facts in the journal, and tell webhooks of those."""
+    """Close operations whose transactions are final, with their facts in the journal, and tell webhooks of those; and
+    tell of credentials that somebody should look at."""
     async with _process(settings, "dispatcher") as (db, stop), open_deliverer(settings, db) as deliverer:
         await asyncio.gather(
             _drive(settings, db, stop, "dispatcher", lambda lease: settle(db, lease, BY_REVERT)),
             # A fault here must not keep operations from being settled: it is told again and again.
             _drive(settings, db, stop, "webhooks", deliverer.step, deliverer.wake, retry=(Exception,)),
+            _drive(settings, db, stop, "keys", KeyWatch(db).step, retry=(Exception,)),
         )
 
 

@@ -30,8 +30,26 @@ class SettingsMissing(Exception):
     """A setting that this command needs is absent or malformed."""
 
 
+class Unread(SecretStr):
+    """In place of a secret that a process has no use for, and does not read."""
+
+    def get_secret_value(self) -> str:
+        """Raises: SettingsMissing."""
+        raise SettingsMissing("this process reads no such secret: the README says which reads which")
+
+
+READ_BY = {
+    **dict.fromkeys(("api_key_pepper", "api_key_peppers_old", "payment_processors"), ("api",)),
+    **dict.fromkeys(("transit_token", "gcp_credentials", "azure_client_secret"), ("api",)),
+    "key_encryption_key": ("api", "dispatcher"),
+    "pkcs11_pin": ("api", "sender"),
+    "keystore_password": ("sender",),
+}
+"""Secrets, and the processes that read them; `muniment` commands read what they are given."""
+
+
 class Settings(BaseSettings):
-    """What a deployment decides. Every process reads the same set and uses its part."""
+    """What a deployment decides. Every process reads the same set, but for secrets of others, and uses its part."""
 
     model_config = SettingsConfigDict(env_prefix="MUNIMENT_", frozen=True, extra="ignore")
 
@@ -280,14 +298,27 @@ class Settings(BaseSettings):
         return parse_address(self.factory_address)
 
 
-def read_settings() -> Settings:
+_STAND_INS = {
+    "key_encryption_key": SecretStr(base64.b64encode(bytes(32)).decode()),
+    "api_key_pepper": SecretStr("-" * 32),
+    "keystore_password": SecretStr("-"),
+}
+"""Of required secrets that a process does not read; none of them is ever used."""
+
+
+def read_settings(process: str | None = None) -> Settings:
     """The settings of this process's environment.
+
+    Args:
+        process: its name; of secrets it reads those alone that READ_BY says, whatever is in the environment.
 
     Raises:
         SettingsMissing: names each variable that is absent or malformed, never its content.
     """
+    unread = [name for name, readers in READ_BY.items() if process is not None and process not in readers]
     try:
-        return Settings()
+        given = Settings(**{name: _STAND_INS.get(name, Settings.model_fields[name].default) for name in unread})
+        return given.model_copy(update=dict.fromkeys(unread, Unread("")))
     except ValidationError as error:
         told = ((str(each["loc"][0]).upper(), each["msg"].removeprefix("Value error, ")) for each in error.errors())
         raise SettingsMissing("; ".join(f"MUNIMENT_{name}: {message}" for name, message in told)) from None

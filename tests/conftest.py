@@ -1,5 +1,6 @@
 """Real things, booted once a worker, and a clean copy for each test."""
 
+import gc
 import os
 import signal
 import tempfile
@@ -10,12 +11,14 @@ from pathlib import Path
 import psycopg
 import pytest
 import pytest_asyncio
+from hypothesis import settings
 from psycopg import sql
 from pydantic import SecretStr
 
 from scripts import local
 from service import migrate
 from service.db import Database
+from tests import leaks
 from tests.world import Begun, World, begin, make_settings, open_world
 
 # Whatever begins a run in a shell's background has SIGINT ignored, and each process that a test starts inherits that.
@@ -24,6 +27,19 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 TEMPLATE = "muniment_template"
 BEGUN = "muniment_begun"
+
+settings.register_profile("long", max_examples=1_000)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have every test fail that tells a secret."""
+    config.pluginmanager.register(leaks, "leaks")
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays: the garbage collector need not look through it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from service.settings import Settings, SettingsMissing, read_settings
+from scripts import local
+from service.settings import READ_BY, Settings, SettingsMissing, read_settings
 from tests.world import make_settings
 
 GIVEN = {
@@ -37,6 +38,39 @@ def test_secrets_are_not_shown(environment: pytest.MonkeyPatch) -> None:
     settings = read_settings()
     for shown in (repr(settings), str(settings), str(settings.model_dump()), settings.model_dump_json()):
         assert "hidden" not in shown
+
+
+PROCESSES = ("api", "dispatcher", "indexer", "sender")
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_a_process_reads_no_secret_of_others_and_starts_without_them(
+    process: str, environment: pytest.MonkeyPatch
+) -> None:
+    whole = read_settings()
+    for present in (True, False):
+        settings = read_settings(process)
+        for name, readers in READ_BY.items():
+            if process in readers:
+                assert getattr(settings, name) == getattr(whole, name)
+                continue
+            with pytest.raises(SettingsMissing, match="reads no such secret"):
+                getattr(settings, name).get_secret_value()
+            if present:
+                environment.delenv(f"MUNIMENT_{name.upper()}", raising=False)
+    environment.delenv("MUNIMENT_DATABASE_URL")
+    with pytest.raises(SettingsMissing, match="MUNIMENT_DATABASE_URL"):
+        read_settings(process)
+
+
+def test_every_secret_has_its_readers_and_the_readme_names_them() -> None:
+    secret = {name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)}
+    of_all = {"database_url", "replica_url", "rpc_url", "rpc_ws_url", "web3signer_url"}
+    assert secret - of_all == set(READ_BY)
+    table = (local.ROOT / "README.md").read_text().split("| process | secrets |")[1]
+    for process in PROCESSES:
+        names = [f"`MUNIMENT_{name.upper()}`" for name in sorted(READ_BY) if process in READ_BY[name]]
+        assert f"| `{process}` | {' '.join(names) or 'none'} |\n" in table
 
 
 @pytest.mark.parametrize("name", GIVEN)

@@ -33,6 +33,7 @@ from service.settings import Settings
 from service.transactions.lanes import Lane, Limits, Means, busy_lanes
 from service.transactions.sender import Sender
 from service.workers import Lease
+from tests import leaks
 from tests.rpc import rpc
 
 PEPPER = SecretStr("a pepper that is only good for tests")
@@ -57,6 +58,7 @@ def make_settings(database_url: SecretStr, chain_url: str, keystore_dir: Path, *
         "api_connections_max": 4,
         **changed,
     }
+    leaks.know(given)
     return Settings.model_validate(given)
 
 
@@ -93,7 +95,8 @@ class World:
     async def get(self, path: str, *, key: str | None = None, **parameters: Any) -> httpx.Response:
         """Read."""
         headers = {"Authorization": f"Bearer {key or self.key}"}
-        return await self.client.get(path, headers=headers, params=parameters)
+        # Without any, httpx would take those of the path off.
+        return await self.client.get(path, headers=headers, params=parameters or None)
 
     async def post(
         self, path: str, body: Any = None, *, idempotency_key: str | None = None, key: str | None = None

@@ -52,7 +52,7 @@ class Admission:
             raise self.refused("malformed" if text else "missing")
         stored = await self._keys.ask(key.id)
         if not self._matches(key, stored):
-            raise self.refused("secret-wrong" if stored is not None else "unknown", key.id if stored else "")
+            raise self.refused("secret-wrong" if stored is not None else "unknown", key.id if stored else "", address)
         assert stored is not None, "nothing matches what nobody has"
         if stored.environment is None:
             caller = replace(stored.caller, environment=key.environment)
@@ -67,14 +67,14 @@ class Admission:
         """
         caller = stored.caller
         if stored.environment != self.issuing.environment:
-            raise self.refused("environment", caller.key_id)
+            raise self.refused("environment", caller.key_id, address)
         if stored.state is State.EXPIRED:
-            self.refused("expired", caller.key_id)
+            self.refused("expired", caller.key_id, address)
             raise KeyExpired("use its successor, or make another key", replaced_by=stored.replaced_by)
         if stored.state not in OPENS or not stored.begins:
-            raise self.refused(stored.state.value, caller.key_id)
+            raise self.refused(stored.state.value, caller.key_id, address)
         if caller.limits and (reason := read_limits(dict(caller.limits)).refusal(address, stored.asked_at)) is not None:
-            raise self.refused(reason, caller.key_id)
+            raise self.refused(reason, caller.key_id, address)
         if stored.state is State.PENDING:
             await key_commands.begin(self._db, caller)
             self.forget()
@@ -103,13 +103,14 @@ class Admission:
         """A credential was changed by this process, which need not wait to hear of it."""
         self._keys.forget()
 
-    def refused(self, reason: str, key_id: str = "") -> Unauthorized:
+    def refused(self, reason: str, key_id: str = "", address: str | None = None) -> Unauthorized:
         """Count a refusal, and what to answer.
 
         Args:
             key_id: of a credential that there is, else nothing.
+            address: where the request came from.
         """
-        self.traffic.refused(reason, key_id)
+        self.traffic.refused(reason, key_id, address)
         return Unauthorized("send `Authorization: Bearer munsk_…` with a key made by `muniment keys create`")
 
     def _matches(self, key: ApiKey, stored: StoredKey | None) -> bool:

@@ -1,6 +1,7 @@
 """Making issuers, callers and keys: operators do this with the `muniment` command."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -39,6 +40,17 @@ async def create_issuer(session: AsyncSession, *, name: str, signer: bytes) -> b
     return created is not None
 
 
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a new credential opens, as `create_key` has it."""
+
+    environment: str
+    scopes: Sequence[Scope] | None = None
+    role: Role | None = None
+    limits: Limits = NO_LIMITS
+    expires_in_s: int | None = None
+
+
 async def create_key(
     session: AsyncSession,
     *,
@@ -63,38 +75,56 @@ async def create_key(
         UnknownIssuer: no issuer of this name.
         RoleUnfit: the caller has another role, or the key would go beyond it.
     """
+    key = apikeys.make(environment)
+    proof = {"kind": "bearer", "secret_hmac": key.hashed(pepper), "pepper_version": pepper_version}
+    grant = Grant(environment, scopes, role, limits, expires_in_s)
+    await _add(session, key.id, proof, issuer=issuer, caller=caller, grant=grant)
+    return key
+
+
+async def register_key(session: AsyncSession, public_key: bytes, *, issuer: str, caller: str, grant: Grant) -> str:
+    """Make a credential of an Ed25519 public key, 32 bytes, for a caller as of `create_key`; the credential's id.
+
+    Raises:
+        UnknownIssuer, RoleUnfit: as of `create_key`.
+    """
+    key_id = apikeys.new_public_id()
+    proof = {"kind": "ed25519", "public_key": public_key}
+    await _add(session, key_id, proof, issuer=issuer, caller=caller, grant=grant)
+    return key_id
+
+
+async def _add(
+    session: AsyncSession, key_id: str, proof: dict[str, Any], *, issuer: str, caller: str, grant: Grant
+) -> None:
     issuer_id = await session.scalar(select(IssuerRow.id).where(IssuerRow.name == issuer))
     if issuer_id is None:
         raise UnknownIssuer(f"there is no issuer {issuer!r}: create it with `muniment issuers create`")
-    key = apikeys.make(environment)
-    caller_id, has = await _caller(session, issuer_id, caller, role)
-    named = _scopes(caller, has, role, scopes)
+    caller_id, has = await _caller(session, issuer_id, caller, grant.role)
+    named = _scopes(caller, has, grant.role, grant.scopes)
     try:
-        lasts_s = life_s(has, expires_in_s)
+        lasts_s = life_s(has, grant.expires_in_s)
     except ValueError as error:
         raise RoleUnfit(str(error)) from None
     session.add(
         CredentialRow(
-            id=key.id,
+            id=key_id,
             family_id=new_id(),
             version=1,
             caller_id=caller_id,
-            environment=environment,
-            kind="bearer",
+            environment=grant.environment,
             name=caller,
             scopes=named,
-            limits=limits.stored(),
-            secret_hmac=key.hashed(pepper),
-            pepper_version=pepper_version,
+            limits=grant.limits.stored(),
             activated_at=func.now(),
             expires_at=None if lasts_s is None else func.now() + timedelta(seconds=lasts_s),
+            **proof,
         )
     )
     await session.flush()
-    body: dict[str, Any] = {"key": key.id, "by": None, "proves_by": "bearer", "scopes": named, "for": str(caller_id)}
-    body |= {"limits": limits.stored(), "role": has}
+    body: dict[str, Any] = {"key": key_id, "by": None, "proves_by": proof["kind"], "scopes": named}
+    body |= {"for": str(caller_id), "limits": grant.limits.stored(), "role": has}
     await journal.append(session, [Fact("key.created", issuer_id, body)])
-    return key
 
 
 def _scopes(caller: str, has: str | None, role: Role | None, asked: Sequence[Scope] | None) -> list[Scope]:

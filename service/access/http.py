@@ -15,15 +15,25 @@ from service.access.admission import Admission
 from service.access.apikeys import Scope
 from service.access.key_amounts import insist_on_token
 from service.access.key_limits import read_limits
-from service.access.key_problems import HeadersTooLarge, KeyExpired, KeyInUrl, LimitExceeded, ScopeMissing, Unauthorized
+from service.access.key_problems import (
+    HeaderRepeated,
+    HeadersTooLarge,
+    KeyExpired,
+    KeyInUrl,
+    LimitExceeded,
+    ScopeMissing,
+    Unauthorized,
+)
 from service.access.queries import Caller
-from service.access.rates import QuotaExceeded, Quotas
+from service.access.rates import QuotaExceeded, Quotas, Standing
 from service.access.roles import opened
 from service.access.signature_problems import NonceReplayed, SignatureRequired, SignatureStale
 from service.access.signed_requests import SignedRequests
 from service.access.wallets import WalletUnanswered
 from service.db import act_for
 from service.errors import Problem
+from service.web.paging import walks
+from service.web.queries import known_query
 
 _bearer = HTTPBearer(
     auto_error=False, scheme_name="ApiKey", description="An API key made by `muniment keys create`: `munsk_…`."
@@ -46,6 +56,9 @@ _signature.model = APIKey.model_validate(
 WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 ALL = WRITES | {"GET"}
 
+SAID_ONCE = ("Idempotency-Key", "Muniment-Approval")
+"""Headers that mean one thing, besides those of credentials: with two of those nothing is proved."""
+
 GATE: tuple[type[Problem], ...] = (HeadersTooLarge, KeyInUrl)
 """Problems of every route, whoever asks."""
 
@@ -55,6 +68,7 @@ REFUSED: tuple[type[Problem], ...] = (
     KeyExpired,
     ScopeMissing,
     LimitExceeded,
+    HeaderRepeated,
     QuotaExceeded,
     *signature_problems.PROBLEMS,
 )
@@ -72,32 +86,48 @@ async def authenticate(
         Unauthorized: for every reason alike, so that nothing can be learnt from the answer.
         KeyExpired: of a credential that has proved itself.
         QuotaExceeded: too many requests of the credential or its issuer, or too many failures from the address.
+        HeaderRepeated: it can be read in two ways.
+        RequestValidationError: the query has a parameter that the route does not know, or one twice.
     """
     admission: Admission = request.app.state.admission
     quotas: Quotas = request.app.state.quotas
     address = request.client.host if request.client else None
-    quotas.look_at(address)
     try:
-        caller = await _proved(request, given, admission, address)
+        quotas.look_at(address)
+    except QuotaExceeded:
+        admission.traffic.refused("address-failures")
+        raise
+    try:
+        caller, standings = await _proved(request, given, admission, quotas, address)
     except (Unauthorized, KeyExpired, NonceReplayed, SignatureStale, WalletUnanswered):
         quotas.failed(address)
         raise
     # What follows sees this issuer's rows alone.
     act_for(caller.issuer_id)
+    walks(request, caller.id)
     request.state.caller = caller
-    request.state.standings = quotas.take(caller.key_id, caller.issuer_id)
+    request.state.standings = standings or quotas.take(caller.key_id, caller.issuer_id)
+    await known_query(request)
+    for name in SAID_ONCE:
+        if len(request.headers.getlist(name)) > 1:
+            raise HeaderRepeated(f"send {name} once", header=name)
     return caller
 
 
 async def _proved(
-    request: Request, given: HTTPAuthorizationCredentials | None, admission: Admission, address: str | None
-) -> Caller:
+    request: Request,
+    given: HTTPAuthorizationCredentials | None,
+    admission: Admission,
+    quotas: Quotas,
+    address: str | None,
+) -> tuple[Caller, list[Standing]]:
+    """The caller, and how its quotas stand where the request was taken off them already."""
     if signed_requests.is_signed(request.headers):
         signed: SignedRequests = request.app.state.signed_requests
-        return await signed.caller_of(request, admission, address)
+        return await signed.caller_of(request, admission, quotas, address)
     # Of two headers one reader takes the first and another one the last.
     alone = len(request.headers.getlist("authorization")) == 1
-    return await admission.by_key(given.credentials if given and alone else None, address)
+    return await admission.by_key(given.credentials if given and alone else None, address), []
 
 
 def insist_on_signature(request: Request, caller: Caller) -> None:
@@ -123,7 +153,7 @@ class Scoped:
     scope: Scope
     signed: frozenset[str] = frozenset()
     token_later: bool = False
-    """Whether the route itself finds the token that it is about, and insists that the key may touch it."""
+    """Whether the route itself insists that the key may touch the token that it finds, or lists those alone."""
 
     async def __call__(self, request: Request, caller: Annotated[Caller, Depends(authenticate)]) -> Caller:
         """Raises: SignatureRequired, ScopeMissing, LimitExceeded."""
@@ -189,7 +219,7 @@ Viewing = Annotated[Caller, Depends(require(Scope.READ, signed=WRITES))]
 """Whoever may see what is the issuer's."""
 
 Following = Annotated[Caller, Depends(Scoped(Scope.READ, token_later=True))]
-"""Whoever may see what became of its requests: the route insists on the token."""
+"""Whoever may see what is of its tokens: the route insists on the token that it finds, or lists `held_tokens` alone."""
 
 Complying = Annotated[Caller, Depends(require(Scope.COMPLIANCE_WRITE, signed=WRITES))]
 """Whoever may decide who holds what, without an idempotency key."""

@@ -15,7 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service import journal
-from service.access import apikeys, signing_secrets
+from service.access import apikeys, signing_secrets, step_factors, wallet_claims
 from service.access.apikeys import Peppers
 from service.access.key_limits import Limits, read_limits
 from service.access.key_orders import ChangeOrder, KeyOrder, Kind, OverlapStarts, ProofOrder, RotateOrder
@@ -32,7 +32,6 @@ from service.access.key_states import OPENS, STATE, State
 from service.access.queries import Caller
 from service.access.roles import READ_ONLY, SCOPES, included, life_s, opened, within
 from service.access.tables import CredentialRow
-from service.addresses import parse_address
 from service.db import Database, acting_for, acting_for_every_issuer, new_id
 from service.journal import Fact
 
@@ -47,11 +46,12 @@ class By:
     issuer_id: UUID
     caller_id: UUID | None = None
     key_id: str | None = None
+    role: str | None = None
 
     @classmethod
     def caller(cls, caller: Caller) -> "By":
         """A caller that was let in."""
-        return cls(caller.issuer_id, caller.id, caller.key_id)
+        return cls(caller.issuer_id, caller.id, caller.key_id, caller.role)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +111,7 @@ async def create(session: AsyncSession, issuing: Issuing, caller: Caller, order:
         KeyExceedsGrantor: it would have more.
         KeyNotInState: the asking one was ended meanwhile.
         KeyOfAnotherCaller: there is a caller of the new one's name.
+        WalletTaken: its account is in use.
     """
     await _in_turn(session, By.caller(caller))
     asking = await held(session, By.caller(caller), caller.key_id)
@@ -127,7 +128,7 @@ async def create(session: AsyncSession, issuing: Issuing, caller: Caller, order:
     row = {"family_id": new_id(), "version": 1, "caller_id": caller_id, "created_by": caller.key_id, "name": order.name}
     row |= {"scopes": scopes, "limits": limits.stored(), "expires_at": ends_at}
     row |= {"activated_at": now} if order.starts_in_s is None else {"not_before": _later(now, order.starts_in_s)}
-    made = await _add(session, issuing, order.kind, order, row)
+    made = await _add(session, issuing, By.caller(caller), order.kind, order, row)
     body = {"proves_by": order.kind.value, "scopes": row["scopes"], "limits": row["limits"], "for": str(caller_id)}
     body["role"] = order.role or caller.role
     await _record(session, "key.created", By.caller(caller), made.id, body)
@@ -143,6 +144,7 @@ async def rotate(session: AsyncSession, issuing: Issuing, by: By, id: str, order
         KeyNotInState: it is not active.
         KeyBeingRotated: it has a successor, or another version is usable.
         KeyExceedsGrantor: it has rights or a life that the asking credential has not.
+        WalletTaken: the next version's account is in use.
         ValueError: the order's proof is not what the kind takes.
     """
     await _in_turn(session, by)
@@ -155,14 +157,12 @@ async def rotate(session: AsyncSession, issuing: Issuing, by: By, id: str, order
     order.insist_on_proof(kind)
     now = await _now(session)
     ends_at = _ends_at(now, order.expires_in_s, otherwise=old.expires_at)
-    if by.key_id is not None:
-        asking = old if by.key_id == id else await held(session, by, by.key_id)
-        _insist_on_grant(asking, old.scopes, read_limits(old.limits), ends_at)
+    await _insist_on_no_more(session, by, old, ends_at)
     row: dict[str, Any] = {"family_id": old.family_id, "version": version, "caller_id": old.caller_id}
     row |= {"created_by": by.key_id, "name": old.name, "scopes": old.scopes, "limits": old.limits}
     at_once = order.overlap_starts is OverlapStarts.NOW
     row |= {"expires_at": ends_at, "activated_at": now if at_once else None}
-    made = await _add(session, issuing, kind, order, row)
+    made = await _add(session, issuing, by, kind, order, row)
     await session.execute(
         text(
             """UPDATE credentials SET replaced_by = :made, overlap_s = :overlap, overlap_starts = :starts,
@@ -196,12 +196,15 @@ async def activate(session: AsyncSession, by: By, id: str) -> None:
     Raises:
         KeyNotFound: none of the issuer's.
         KeyNotInState: it is not pending, or its time has not come.
+        KeyExceedsGrantor: it has rights or a life that the asking credential has not.
     """
+    await _in_turn(session, by)
     key = await held(session, by, id)
     early = key.not_before is not None and key.not_before > await _now(session)
     if key.state is not State.PENDING or early:
         told = "is not to be used yet" if early else f"is {key.state}"
         raise KeyNotInState(f"the key {told}: only a pending one whose time has come begins", state=key.state)
+    await _insist_on_no_more(session, by, key, _end_of(key))
     await _begin(session, by, id)
 
 
@@ -246,10 +249,13 @@ async def resume(session: AsyncSession, by: By, id: str) -> None:
     Raises:
         KeyNotFound: none of the issuer's.
         KeyNotInState: it is not suspended.
+        KeyExceedsGrantor: it has rights or a life that the asking credential has not.
     """
+    await _in_turn(session, by)
     key = await held(session, by, id)
     if key.state is not State.SUSPENDED:
         raise KeyNotInState(f"the key is {key.state}", state=key.state)
+    await _insist_on_no_more(session, by, key, _end_of(key))
     await _set(session, id, "suspended_at = NULL, suspended_for = NULL")
     await _record(session, "key.resumed", by, id, {})
 
@@ -330,8 +336,14 @@ async def revoke_leaked(db: Database, ids: Sequence[str], *, place: str) -> None
             await journal.append(session, facts)
 
 
-async def _add(session: AsyncSession, issuing: Issuing, kind: Kind, order: ProofOrder, row: dict[str, Any]) -> Made:
-    """Store a credential with what proves it."""
+async def _add(
+    session: AsyncSession, issuing: Issuing, by: By, kind: Kind, order: ProofOrder, row: dict[str, Any]
+) -> Made:
+    """Store a credential with what proves it.
+
+    Raises:
+        WalletTaken: the account is in use.
+    """
     made = Made(apikeys.new_public_id(), None)
     if kind is Kind.BEARER:
         key = apikeys.make(issuing.environment)
@@ -344,7 +356,10 @@ async def _add(session: AsyncSession, issuing: Issuing, kind: Kind, order: Proof
     elif kind is Kind.ED25519:
         row["public_key"] = bytes.fromhex(order.public_key or "")
     else:
-        row |= {"account": parse_address(order.account or ""), "chain_id": order.chain_id}
+        assert order.wallet is not None, "a wallet has an account and a chain"
+        await wallet_claims.take(session, order.wallet, issuer_id=by.issuer_id, family_id=row["family_id"])
+        await step_factors.insist_on_none(session, by.issuer_id, order.wallet.account)
+        row |= {"account": order.wallet.account, "chain_id": order.wallet.chain_id}
     session.add(CredentialRow(id=made.id, environment=issuing.environment, kind=kind.value, **row))
     await session.flush()
     return made
@@ -414,6 +429,21 @@ def _insist_on_grant(
         exceeds.append("life")
     if exceeds:
         raise KeyExceedsGrantor("ask with a key that has it, or ask for less", exceeds=exceeds)
+
+
+async def _insist_on_no_more(session: AsyncSession, by: By, key: KeyInfo, ends_at: datetime | None) -> None:
+    """Make sure that a credential which is to open something again, or longer, does nothing that the asking one can't;
+    the command line may do everything.
+
+    Raises:
+        KeyExceedsGrantor: it does.
+        KeyNotInState: the asking one was ended meanwhile.
+    """
+    if by.key_id is None:
+        return
+    asking = key if by.key_id == key.id else await held(session, by, by.key_id)
+    _insist_on_open(asking)
+    _insist_on_grant(asking, key.scopes, read_limits(key.limits), ends_at, role=by.role)
 
 
 def _end_of(key: KeyInfo) -> datetime | None:

@@ -20,6 +20,9 @@ from service.web.problems import MEDIA_TYPE, DatabaseUnavailable
 
 HEADERS_BYTES_MAX = 8_192
 
+_UNANSWERED = 500
+"""Counted for a request that ended before it had an answer."""
+
 _LIKE_A_KEY = re.compile(r"munsk_(?:live|test)_[0-9A-Za-z]{20,}")
 
 
@@ -45,16 +48,25 @@ class KeyGate:
                 await _refuse(scope, send, await _leaked(admission, url))
                 return
         state = scope.setdefault("state", {})
+        status = _UNANSWERED
 
         async def noticed(message: Message) -> None:
+            nonlocal status
             caller: Caller | None = state.get("caller")
-            if message["type"] == "http.response.start" and caller is not None:
-                _notice(admission, scope, caller, message)
-                if standings := state.get("standings"):
-                    message["headers"] = [*message.get("headers", ()), *told(standings)]
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                if caller is not None:
+                    told_of = retirement(caller.retiring) if caller.retiring is not None else []
+                    standing = told(state["standings"]) if state.get("standings") else []
+                    message["headers"] = [*message.get("headers", ()), *told_of, *standing]
             await send(message)
 
-        await self._app(scope, receive, noticed)
+        try:
+            await self._app(scope, receive, noticed)
+        finally:
+            # Whoever hangs up before the answer was let in all the same.
+            if state.get("caller") is not None:
+                _count(admission, scope, state["caller"], status)
 
 
 def retirement(retiring: Retiring) -> list[tuple[bytes, bytes]]:
@@ -66,20 +78,19 @@ def retirement(retiring: Retiring) -> list[tuple[bytes, bytes]]:
     ]
 
 
-def _notice(admission: Admission, scope: Scope, caller: Caller, message: Message) -> None:
+def _count(admission: Admission, scope: Scope, caller: Caller, status: int) -> None:
     route, client = scope.get("route"), scope.get("client")
     admission.traffic.used(
         caller.key_id,
         str(getattr(route, "name", "")),
         client[0] if client else None,
-        failed=message["status"] >= 400,
+        failed=status >= 400,
         retiring=caller.retiring is not None,
     )
-    if caller.retiring is not None:
-        message["headers"] = [*message.get("headers", ()), *retirement(caller.retiring)]
 
 
 async def _leaked(admission: Admission, url: str) -> Problem:
+    admission.traffic.refused("key-in-url")
     try:
         await admission.leaked(apikeys.find(url)[:REPORTED_MAX], place="url")
     except UNAVAILABLE:

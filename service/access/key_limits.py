@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, model_validator
 
 from service.amounts import PositiveAmount
+from service.web.orders import Uint256
 
 WINDOW_MIN_S, WINDOW_S, WINDOW_MAX_S = 30, 60, 120
 NETWORKS_MAX = 32
@@ -49,7 +50,7 @@ class Limits(BaseModel):
         default=None,
         min_length=1,
         max_length=TOKENS_MAX,
-        description="Nothing opens but what is of these tokens, and what a key may do with keys.",
+        description="Nothing opens but what is of these tokens, and what a key may do with keys; lists show no other.",
         examples=[None],
     )
     chains: tuple[Annotated[StrictInt, Field(ge=1, lt=2**63)], ...] | None = Field(
@@ -63,6 +64,14 @@ class Limits(BaseModel):
     )
     amount_per_day: PositiveAmount | None = Field(
         default=None, description="Base units of one token that its caller's requests may name on a UTC day."
+    )
+    amount_unapproved_max: Uint256 | None = Field(
+        default=None,
+        description="Base units that one request may name without the approval of a second factor; a batch its sum.",
+    )
+    amount_unapproved_per_day: Uint256 | None = Field(
+        default=None,
+        description="Base units of one token that its caller's requests may name on a UTC day without such approvals.",
     )
     signature_required: StrictBool = Field(
         default=False, description="What a live deployment asks to be signed must be."
@@ -96,6 +105,8 @@ class Limits(BaseModel):
             and _are_among(self.chains, wider.chains)
             and _is_at_most(self.amount_max, wider.amount_max)
             and _is_at_most(self.amount_per_day, wider.amount_per_day)
+            and _is_at_most(self.amount_unapproved_max, wider.amount_unapproved_max)
+            and _is_at_most(self.amount_unapproved_per_day, wider.amount_unapproved_per_day)
             and self.signature_required >= wider.signature_required
             and self._window_max_s <= wider._window_max_s
         )

@@ -2,13 +2,15 @@
 
 import re
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, StrictInt, StrictStr, model_validator
 
 from service.access.apikeys import Scope
 from service.access.key_limits import Limits
 from service.access.roles import Role
+from service.access.wallet_claims import Proof
+from service.access.wallets import CONTRACT_SIGNATURE_BYTES_MAX, Wallet
 from service.addresses import checksum, parse_address
 from service.web.orders import Line, Name, Order
 
@@ -44,6 +46,9 @@ def _public_key(text: str) -> str:
 
 PublicKey = Annotated[StrictStr, AfterValidator(_public_key)]
 Account = Annotated[StrictStr, AfterValidator(lambda text: checksum(parse_address(text)))]
+Signature = Annotated[
+    StrictStr, Field(max_length=2 + 2 * CONTRACT_SIGNATURE_BYTES_MAX, pattern=r"^0x([0-9a-fA-F]{2})+$")
+]
 LifeS = Annotated[StrictInt, Field(ge=1, le=LIFE_MAX_S)]
 
 
@@ -55,6 +60,44 @@ class ProofOrder(Order):
     chain_id: Annotated[StrictInt, Field(ge=1, lt=2**63)] | None = Field(
         default=None, description="Of kind `wallet`: its chain (EIP-155)."
     )
+
+    signature: Signature | None = Field(
+        default=None,
+        repr=False,
+        description="Of kind `wallet`: the account's, of the `typed_data` that 403 `wallet-unproved` told.",
+        examples=["0x" + "5a" * 65],
+    )
+    signature_expires_at: Annotated[StrictInt, Field(ge=0, lt=2**63)] | None = Field(
+        default=None,
+        description="With `signature`: what `wallet-unproved` told; seconds since 1970.",
+        examples=[1_795_300_711],
+    )
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if (self.signature is None) != (self.signature_expires_at is None):
+            raise ValueError("give both signature and signature_expires_at, or neither")
+        if self.signature is not None and self.account is None:
+            raise ValueError("a signature comes with account and chain_id")
+        return self
+
+    @property
+    def wallet(self) -> Wallet | None:
+        """The wallet that it names."""
+        if self.account is None or self.chain_id is None:
+            return None
+        return Wallet(self.chain_id, parse_address(self.account))
+
+    @property
+    def proof(self) -> Proof | None:
+        """What the wallet's account says of it."""
+        if self.signature is None or self.signature_expires_at is None:
+            return None
+        return Proof(bytes.fromhex(self.signature[2:]), self.signature_expires_at)
+
+    def canonical(self) -> dict[str, Any]:
+        """The body as JSON without the account's signature: another one makes no other request."""
+        return self.model_dump(mode="json", by_alias=True, exclude={"signature", "signature_expires_at"})
 
     def insist_on_proof(self, kind: Kind) -> None:
         """Raise ValueError unless just what a kind needs is given."""

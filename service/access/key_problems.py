@@ -39,6 +39,12 @@ class HeadersTooLarge(Problem):
     slug, title, status = "headers-too-large", "The request headers are too large", 400
 
 
+class HeaderRepeated(Problem):
+    """A header that says one thing came more than once, and can be read in two ways: `header` names it."""
+
+    slug, title, status = "header-repeated", "A header came more than once", 400
+
+
 class KeyNotFound(Problem):
     """There is no such credential, or it is not the issuer's."""
 
@@ -73,6 +79,18 @@ class KeyLimitsWidened(Problem):
     """A change may take scopes away and tighten limits, and do nothing else; `exceeds` names what goes beyond."""
 
     slug, title, status = "key-limits-widened", "A key's rights can only shrink", 409
+
+
+class WalletUnproved(Problem):
+    """The account has to agree first: sign `typed_data`, and send the request again with the signature."""
+
+    slug, title, status = "wallet-unproved", "The wallet's account has not agreed to this", 403
+
+
+class WalletTaken(Problem):
+    """An account is one credential for each chain, and an issuer's second factor is none; `other` is what has it."""
+
+    slug, title, status = "wallet-taken", "The wallet's account is in use", 409
 
 
 class SecretAlreadyShown(Problem):

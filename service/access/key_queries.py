@@ -6,7 +6,8 @@ from typing import Any, LiteralString
 from uuid import UUID
 
 from service.access.key_problems import KeyNotFound
-from service.access.key_states import STATE, State
+from service.access.key_states import NOTICES, STATE, STRAGGLES, Notice, State
+from service.access.key_traffic import NOTED
 from service.db import Database, ReadConnection
 
 USES_MAX = 5_000
@@ -47,6 +48,7 @@ class KeyInfo:
     revoked_at: datetime | None
     revoked_for: str | None
     last_used_at: datetime | None
+    notices: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +62,21 @@ class KeyUse:
     failed_count: int
 
 
+@dataclass(frozen=True, slots=True)
+class KeyRefusal:
+    """How often a credential was refused for a reason on a UTC day."""
+
+    day: date
+    reason: str
+    network: str
+    count: int
+
+
 COLUMNS: LiteralString = f"""
     k.id, k.family_id, k.version, c.id, c.name, k.environment, k.kind, k.name, k.scopes, k.limits, {STATE},
     k.public_key, k.account, k.chain_id, k.created_at, k.created_by, k.activated_at, k.not_before, k.expires_at,
     k.retires_at, k.overlap_s, k.overlap_starts, k.replaced_by, k.suspended_at, k.suspended_for, k.revoked_at,
-    k.revoked_for, k.last_used_at"""
+    k.revoked_for, k.last_used_at, {NOTICES}"""
 """What `info` reads of a credential `k` and its caller `c`."""
 
 
@@ -109,8 +121,7 @@ async def stragglers(db: Database, *, issuer_id: UUID) -> list[KeyInfo]:
     """Retiring credentials that were used after their successors were, those that end first before others."""
     rows = await db.fetch(
         f"""SELECT {COLUMNS} FROM credentials k JOIN callers c ON c.id = k.caller_id
-            JOIN credentials successor ON successor.id = k.replaced_by
-        WHERE c.issuer_id = %s AND {STATE} = 'retiring' AND k.last_used_at > successor.activated_at
+        WHERE c.issuer_id = %s AND {STRAGGLES}
         ORDER BY k.retires_at, k.id LIMIT %s""",
         (issuer_id, STRAGGLERS_MAX),
     )
@@ -133,6 +144,19 @@ async def uses(db: Database, *, issuer_id: UUID, id: str, days: int) -> list[Key
     return [KeyUse(*row) for row in rows]
 
 
+async def refusals_of(db: Database, *, issuer_id: UUID, id: str, days: int) -> list[KeyRefusal]:
+    """What a credential was refused for in the last days, the newest first; at most USES_MAX rows."""
+    rows = await db.fetch(
+        """SELECT r.day, r.reason, r.network, r.count FROM access_refusals r JOIN credentials k ON k.id = r.key_id
+            JOIN callers c ON c.id = k.caller_id
+        WHERE k.id = %s AND c.issuer_id = %s AND r.reason <> ALL(%s)
+            AND r.day > (now() AT TIME ZONE 'utc')::date - %s::integer
+        ORDER BY r.day DESC, r.reason LIMIT %s""",
+        (id, issuer_id, sorted(NOTED), days, USES_MAX),
+    )
+    return [KeyRefusal(*row) for row in rows]
+
+
 async def issuer_of(db: Database, id: str) -> UUID:
     """Whose a credential is.
 
@@ -148,6 +172,17 @@ async def issuer_of(db: Database, id: str) -> UUID:
 
 
 async def refusals(connection: ReadConnection) -> dict[str, int]:
-    """How many requests no credential let in, by reason, of all issuers."""
+    """How many requests no credential let in, by reason, and what else is counted there (NOTED); of all issuers."""
     cursor = await connection.execute("SELECT reason, sum(count)::bigint FROM access_refusals GROUP BY 1 ORDER BY 1")
     return {row[0]: row[1] for row in await cursor.fetchall()}
+
+
+async def noticed(connection: ReadConnection) -> dict[Notice, int]:
+    """How many credentials of all issuers have a notice."""
+    cursor = await connection.execute(
+        f"""SELECT notice, count(*) FROM credentials k JOIN callers c ON c.id = k.caller_id
+            CROSS JOIN unnest({NOTICES}) AS notice
+        WHERE k.revoked_at IS NULL AND c.deleted_at IS NULL GROUP BY 1"""
+    )
+    counts: dict[str, int] = dict(await cursor.fetchall())
+    return {notice: counts.get(notice, 0) for notice in Notice}

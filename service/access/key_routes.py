@@ -8,14 +8,23 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from service.access import apikeys, key_commands, key_queries
+from service.access import apikeys, key_commands, key_queries, wallet_claims
 from service.access import key_problems as problems
 from service.access.admission import Admission
 from service.access.apikeys import Scope
 from service.access.http import GATE, REFUSED, Administering, Anyone, Auditing
 from service.access.key_commands import By, Made
 from service.access.key_limits import read_limits
-from service.access.key_orders import ChangeOrder, KeyOrder, LeakedOrder, ReasonOrder, RevokeAllOrder, RotateOrder
+from service.access.key_orders import (
+    ChangeOrder,
+    KeyOrder,
+    Kind,
+    LeakedOrder,
+    ProofOrder,
+    ReasonOrder,
+    RevokeAllOrder,
+    RotateOrder,
+)
 from service.access.key_states import State
 from service.access.key_views import (
     KEY_ID,
@@ -29,9 +38,10 @@ from service.access.key_views import (
     WhoView,
 )
 from service.access.queries import Caller
-from service.access.step_approvals import Rule
-from service.access.step_http import SteppingUp, critical
+from service.access.step_approvals import PER_KEY
+from service.access.step_http import SteppingUp, StepUpsDep, critical
 from service.access.step_problems import CRITICAL
+from service.access.wallet_claims import Claim
 from service.db import Database
 from service.web import idempotency
 from service.web.bodies import StrictJsonRoute
@@ -40,6 +50,7 @@ from service.web.http import Db, IdempotencyKey
 from service.web.idempotency import IdempotencyKeyReused
 from service.web.paging import BadCursor, CursorParameter, Limit, Page, decode_cursor, encode_cursor, page
 from service.web.problems import BodyTooLarge, InvalidRequest
+from service.web.queries import KNOWN_QUERY
 
 router = APIRouter(tags=["keys"], route_class=StrictJsonRoute)
 
@@ -57,9 +68,25 @@ async def _admission(request: Request) -> Admission:
 
 Gate = Annotated[Admission, Depends(_admission)]
 
+
+async def _proving(caller: Anyone, db: Db, ups: StepUpsDep) -> Callable[[str, ProofOrder], Awaitable[None]]:
+    async def insist(name: str, order: ProofOrder) -> None:
+        if order.wallet is not None:
+            claim = Claim(caller.issuer_id, name, order.wallet)
+            await wallet_claims.insist_on_proof(db, ups.wallets, ups.place, claim, order.proof)
+
+    return insist
+
+
+Proving = Annotated[Callable[[str, ProofOrder], Awaitable[None]], Depends(_proving)]
+"""Insists that the wallet that an order names agrees to be a credential of the caller of this name."""
+
 _ONE = (*REFUSED, problems.KeyNotFound)
 _STEP = (*_ONE, problems.KeyNotInState)
-_MAKE = (*REFUSED, BodyTooLarge, IdempotencyKeyReused, problems.SecretAlreadyShown, problems.KeyExceedsGrantor)
+_MAKE = (
+    *(*REFUSED, BodyTooLarge, IdempotencyKeyReused, problems.SecretAlreadyShown, problems.KeyExceedsGrantor),
+    *(problems.WalletUnproved, problems.WalletTaken),
+)
 
 
 @router.post("/keys", status_code=201, responses=documented(*_MAKE, *CRITICAL))
@@ -70,18 +97,23 @@ async def create_key(
     db: Db,
     gate: Gate,
     response: Response,
-    step_up: SteppingUp,
+    approval: SteppingUp,
+    proving: Proving,
 ) -> MadeKeyView:
     """Make a credential for the caller that asks, or for a new auditor; no right or day of life beyond the asking
-    one's. A new caller's role is critical."""
-    if order.role is not None:
-        await step_up(Rule(per_key=True))
+    one's. A new caller's role is critical. A wallet's account agrees first: without its signature the answer is
+    403 `wallet-unproved` with the typed data to sign; then the same request again, with the signature."""
+
+    async def insist() -> None:
+        await proving(order.caller or caller.name, order)
+        if order.role is not None:
+            await approval.insist(PER_KEY)
 
     async def make(session: AsyncSession) -> Made:
         return await key_commands.create(session, gate.issuing, caller, order)
 
     print_ = idempotency.fingerprint("create_key", None, order.canonical())
-    return await _made_once(db, gate, caller, key, print_, make, response)
+    return await _made_once(db, gate, caller, key, print_, insist, make, response)
 
 
 @router.get("/keys", responses=documented(*REFUSED, BadCursor))
@@ -112,7 +144,9 @@ async def list_stragglers(caller: Auditing, db: Db) -> KeysView:
     return KeysView(data=[KeyView.of(each) for each in found])
 
 
-@router.post("/keys/leaked", responses=documented(*GATE, BodyTooLarge, problems.TooManyReports))
+@router.post(
+    "/keys/leaked", dependencies=[KNOWN_QUERY], responses=documented(*GATE, BodyTooLarge, problems.TooManyReports)
+)
 async def report_leaked_keys(order: LeakedOrder, request: Request, gate: Gate) -> ReportedView:
     """Report API keys that were found where they should not be: each that is one is revoked at once.
 
@@ -150,8 +184,10 @@ async def read_key_usage(
     db: Db,
     days: Annotated[int, Query(ge=1, le=366, description="So many UTC days, today's among them.")] = 30,
 ) -> KeyUsesView:
-    """What a credential was used for, by day, operation and network: at most 5,000 rows, some seconds late."""
-    return KeyUsesView.of(await key_queries.uses(db, issuer_id=caller.issuer_id, id=key_id, days=days))
+    """What a credential was used for, by day, operation and network, and what it was refused for: at most 5,000 rows
+    of each, some seconds late. Uses are kept for 400 days, refusals for 90."""
+    uses = await key_queries.uses(db, issuer_id=caller.issuer_id, id=key_id, days=days)
+    return KeyUsesView.of(uses, await key_queries.refusals_of(db, issuer_id=caller.issuer_id, id=key_id, days=days))
 
 
 @router.patch("/keys/{key_id}", responses=documented(*_ONE, BodyTooLarge, problems.KeyLimitsWidened))
@@ -181,8 +217,15 @@ async def rotate_key(
     db: Db,
     gate: Gate,
     response: Response,
+    proving: Proving,
 ) -> MadeKeyView:
-    """Make the next version of an active credential; both open the same until the overlap is over."""
+    """Make the next version of an active credential; both open the same until the overlap is over. A wallet's account
+    agrees first, as of `create_key`."""
+
+    async def insist() -> None:
+        old = await key_queries.key(db, issuer_id=caller.issuer_id, id=key_id)
+        if old.kind == Kind.WALLET and old.caller_id == caller.id:
+            await proving(old.caller, order)
 
     async def make(session: AsyncSession) -> Made:
         try:
@@ -191,12 +234,12 @@ async def rotate_key(
             raise InvalidRequest(str(error), errors=[{"pointer": "#", "detail": str(error)}]) from None
 
     print_ = idempotency.fingerprint("rotate_key", key_id, order.canonical())
-    return await _made_once(db, gate, caller, key, print_, make, response)
+    return await _made_once(db, gate, caller, key, print_, insist, make, response)
 
 
-@router.post("/keys/{key_id}/activate", responses=documented(*_STEP))
+@router.post("/keys/{key_id}/activate", responses=documented(*_STEP, problems.KeyExceedsGrantor))
 async def activate_key(key_id: KeyId, caller: Administering, db: Db, gate: Gate) -> KeyView:
-    """Let a pending credential begin without waiting for its first use."""
+    """Let a pending credential begin without waiting for its first use; one that does no more than the asking one."""
     async with gate.changing() as session:
         await key_commands.activate(session, By.caller(caller), key_id)
     return await _told(db, caller, key_id)
@@ -210,9 +253,9 @@ async def suspend_key(key_id: KeyId, order: ReasonOrder, caller: Administering, 
     return await _told(db, caller, key_id)
 
 
-@router.post("/keys/{key_id}/resume", responses=documented(*_STEP))
+@router.post("/keys/{key_id}/resume", responses=documented(*_STEP, problems.KeyExceedsGrantor))
 async def resume_key(key_id: KeyId, caller: Administering, db: Db, gate: Gate) -> KeyView:
-    """Let a suspended credential open again what it did."""
+    """Let a suspended credential open again what it did; one that does no more than the asking one."""
     async with gate.changing() as session:
         await key_commands.resume(session, By.caller(caller), key_id)
     return await _told(db, caller, key_id)
@@ -247,7 +290,7 @@ async def who_am_i(caller: Anyone) -> WhoView:
     )
 
 
-@router.get("/time", responses=documented(*GATE))
+@router.get("/time", dependencies=[KNOWN_QUERY], responses=documented(*GATE))
 async def read_time() -> TimeView:
     """Our clock, for whoever signs requests; nobody has to be known for it."""
     return TimeView(unix_s=time.time())
@@ -263,10 +306,14 @@ async def _made_once(
     caller: Caller,
     key: str,
     print_: bytes,
+    insist: Callable[[], Awaitable[None]],
     make: Callable[[AsyncSession], Awaitable[Made]],
     response: Response,
 ) -> MadeKeyView:
     """Make a credential, once for each idempotency key; its secret is in the first answer alone.
+
+    Args:
+        insist: makes sure that it may be made; of one that is made already it is not asked again.
 
     Raises:
         SecretAlreadyShown: the key made one before.
@@ -274,6 +321,7 @@ async def _made_once(
     """
     made = None
     if (before := await idempotency.first_resource(db, caller.id, key, print_)) is None:
+        await insist()
         try:
             async with gate.changing() as session:
                 made = await make(session)
@@ -287,6 +335,5 @@ async def _made_once(
         detail = f"this request made the key {key_id}: if its secret is lost, revoke it and make another"
         raise problems.SecretAlreadyShown(detail, key=key_id)
     response.headers["Location"] = f"/v1/keys/{key_id}"
-    response.headers["Cache-Control"] = "no-store"
     view = KeyView.of(info)
     return MadeKeyView(**view.model_dump(), secret=None if made is None else made.secret)

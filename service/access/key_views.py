@@ -9,8 +9,8 @@ from pydantic import BaseModel, Field
 
 from service.access.key_limits import Limits, read_limits
 from service.access.key_orders import Kind, OverlapStarts
-from service.access.key_queries import KeyInfo, KeyUse
-from service.access.key_states import State
+from service.access.key_queries import KeyInfo, KeyRefusal, KeyUse
+from service.access.key_states import ROTATION_DUE_DAYS, STALE_DAYS, Notice, State
 from service.addresses import checksum
 
 KEY_ID = "AxO7whPXdOT"
@@ -50,6 +50,11 @@ class KeyView(BaseModel):
     revoked_at: datetime | None
     revoked_for: str | None = Field(examples=[None])
     last_used_at: datetime | None = Field(description="A few seconds late.")
+    notices: list[Notice] = Field(
+        description="What to look at: `straggler`, in use although its successor is; `rotation-due`, older than "
+        f"{ROTATION_DUE_DAYS} days; `stale`, not used for {STALE_DAYS}.",
+        examples=[[]],
+    )
 
     @classmethod
     def of(cls, key: KeyInfo) -> Self:
@@ -87,15 +92,31 @@ class KeyUseView(BaseModel):
     failed_count: int = Field(description="Of these, answers with a status from 400 on.", examples=[0])
 
 
+class KeyRefusalView(BaseModel):
+    """How often a credential opened nothing on a UTC day, and why."""
+
+    day: date = Field(examples=["2026-11-22"])
+    reason: str = Field(
+        description="Callers are told none of them but `expired`, `signature-stale` and `nonce-replayed`.",
+        examples=["suspended"],
+    )
+    network: str = Field(description="The last one it came from.", examples=["203.0.113.0/24"])
+    count: int = Field(examples=[4])
+
+
 class KeyUsesView(BaseModel):
-    """What a credential was used for, the newest day first."""
+    """What a credential was used for, and refused for, the newest day first."""
 
     data: list[KeyUseView]
+    refusals: list[KeyRefusalView]
 
     @classmethod
-    def of(cls, uses: list[KeyUse]) -> Self:
-        """Uses as they are told."""
-        return cls(data=[KeyUseView.model_validate(asdict(each)) for each in uses])
+    def of(cls, uses: list[KeyUse], refusals: list[KeyRefusal]) -> Self:
+        """Uses and refusals as they are told."""
+        return cls(
+            data=[KeyUseView.model_validate(asdict(each)) for each in uses],
+            refusals=[KeyRefusalView.model_validate(asdict(each)) for each in refusals],
+        )
 
 
 class RevokedView(BaseModel):

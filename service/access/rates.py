@@ -7,7 +7,8 @@ memory of one process: each copy of the API lets as many through, and a flood co
 import ipaddress
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from uuid import UUID
@@ -88,6 +89,12 @@ class Rates:
         self._full_at_s[place] = now_s + empty_s
         return _standing(quota, empty_s, 0.0)
 
+    def give_back(self, quota: Quota, whose: str) -> None:
+        """Put a request back that was taken and let nobody in."""
+        place = (quota.name, whose)
+        if place in self._full_at_s:
+            self._full_at_s[place] -= quota.interval_s
+
     def _forget(self, now_s: float) -> None:
         """Drop full buckets; where that is not a tenth of all, those that are nearest to full as well."""
         left = sorted((each for each in self._full_at_s.items() if each[1] > now_s), key=lambda each: each[1])
@@ -129,14 +136,30 @@ class Quotas:
             QuotaExceeded: one of them is used up.
         """
         now_s = time.monotonic()
-        standings = [
-            self.buckets.take(self.key, key_id, now_s),
-            self.buckets.take(self.issuer, str(issuer_id), now_s),
-        ]
-        for standing in standings:
-            if standing.wait_s:
-                raise QuotaExceeded(standing)
-        return standings
+        key = self.buckets.take(self.key, key_id, now_s)
+        if key.wait_s:
+            raise QuotaExceeded(key)
+        issuer = self.buckets.take(self.issuer, str(issuer_id), now_s)
+        if issuer.wait_s:
+            self.buckets.give_back(self.key, key_id)
+            raise QuotaExceeded(issuer)
+        return [key, issuer]
+
+    @contextmanager
+    def taken(self, key_id: str, issuer_id: UUID) -> Iterator[list[Standing]]:
+        """Take a request off the quotas as `take` does, and give it back where the block raises: replays, which anybody
+        can send who saw one request, leave whoever signed it what it had.
+
+        Raises:
+            QuotaExceeded: one of them is used up.
+        """
+        standings = self.take(key_id, issuer_id)
+        try:
+            yield standings
+        except BaseException:
+            self.buckets.give_back(self.key, key_id)
+            self.buckets.give_back(self.issuer, str(issuer_id))
+            raise
 
 
 def quotas_of(settings: Settings) -> Quotas:

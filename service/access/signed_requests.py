@@ -16,9 +16,10 @@ from starlette.requests import Request
 from service.access import signatures, signing_secrets, wallets
 from service.access.admission import Admission
 from service.access.key_limits import read_limits
-from service.access.key_states import OPENS
+from service.access.key_states import ENDED, OPENS
 from service.access.nonces import Nonces, Spent
 from service.access.queries import STORED, Caller, StoredKey, StoredKeys, stored_key
+from service.access.rates import QuotaExceeded, Quotas, Standing
 from service.access.signature_problems import NonceReplayed, SignatureStale
 from service.access.signatures import Given, NotSigned, Target
 from service.access.wallets import Wallet, Wallets
@@ -75,27 +76,34 @@ class SignedRequests:
     authority: str
     kek: SecretStr = field(repr=False)
 
-    async def caller_of(self, request: Request, admission: Admission, address: str | None) -> Caller:
-        """The caller that signed a request, where it may come in now.
+    async def caller_of(
+        self, request: Request, admission: Admission, quotas: Quotas, address: str | None
+    ) -> tuple[Caller, list[Standing]]:
+        """The caller that signed a request, where it may come in now, and how its quotas stand then.
+
+        What a quota refuses has spent no nonce: the same signature is good later.
 
         Args:
             address: where the request comes from.
 
         Raises:
             Unauthorized: nobody did, or not with a credential that opens anything; for every reason alike.
-            KeyExpired, SignatureStale, NonceReplayed, WalletUnanswered: as their names say.
+            KeyExpired, SignatureStale, NonceReplayed, QuotaExceeded, WalletUnanswered: as their names say.
         """
         try:
             stored, given = await self._proven(request)
         except NotSigned as error:
-            raise admission.refused("signature", error.key_id) from None
-        if stored.state in OPENS and stored.begins:
-            try:
+            raise admission.refused("signature", error.key_id, address) from None
+        key_id, issuer_id = stored.caller.key_id, stored.caller.issuer_id
+        if stored.state not in OPENS or not stored.begins:
+            return await admission.admit(stored, address), []  # which lets it in never
+        try:
+            with quotas.taken(key_id, issuer_id) as standings:
                 await self._spend(stored, given)
-            except (NonceReplayed, SignatureStale) as problem:
-                admission.refused(problem.slug, stored.caller.key_id)
-                raise
-        return replace(await admission.admit(stored, address), signed=True)
+                return replace(await admission.admit(stored, address), signed=True), standings
+        except (NonceReplayed, SignatureStale, QuotaExceeded) as problem:
+            admission.refused(problem.slug, key_id, address)
+            raise
 
     async def _proven(self, request: Request) -> tuple[StoredKey, Given]:
         """The credential that signed a request, and its signature; state and time are not judged yet.
@@ -134,10 +142,11 @@ class SignedRequests:
         return Target(request.method, self.authority, path, query, headers)
 
     async def _of_wallet(self, wallet: Wallet) -> StoredKey | None:
-        """The newest credential of a wallet that opens anything; None too where several callers claim the wallet."""
+        """The newest credential of a wallet that opens anything; None too where several callers claim the wallet, as
+        they could before accounts were asked: not where all but one are suspended, either."""
         found = await self.of_wallets.ask(wallet)
         usable = [each for each in found if each.state in OPENS and each.begins]
-        if len({each.caller.id for each in usable}) > 1:
+        if len({each.caller.id for each in found if each.state not in ENDED}) > 1:
             logger().warning("wallet_claimed_twice", detail=f"0x{wallet.account.hex()}")
             return None
         return next(iter([*usable, *found]), None)

@@ -4,7 +4,8 @@ A request under an idempotency key has one effect however often it comes, so tha
 it expires, and is needed no more once the key is spent. Without such a key an approval is spent by its first use.
 """
 
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, LiteralString
 from uuid import UUID
@@ -66,6 +67,35 @@ class Rule:
     opens: bool = False
 
 
+PER_KEY = Rule(per_key=True)
+
+
+@dataclass(slots=True)
+class Approval:
+    """The approval that one request needs: judged when it is asked for, and once.
+
+    Args:
+        asked: what the request asks.
+        named: the approval's id as the request names it.
+    """
+
+    ups: StepUps
+    caller: Caller
+    asked: Callable[[], Awaitable[Asked]]
+    named: str | None
+    passed: bool = False
+
+    async def insist(self, rule: Rule, moves: str = "") -> None:
+        """Make sure that the request was approved, as `insist` says.
+
+        Args:
+            moves: what it moves, in words, where it is that which makes it critical.
+        """
+        if not self.passed:
+            await insist(self.ups, self.caller, replace(await self.asked(), moves=moves), self.named, rule)
+            self.passed = True
+
+
 _STEP_UP: LiteralString = """SELECT s.id, c.name, s.message, s.asked_at, s.expires_at, s.given_at, s.given_by, s.used_at
 FROM step_ups s JOIN callers c ON c.id = s.caller_id"""
 
@@ -108,7 +138,7 @@ async def give(ups: StepUps, caller: Caller, id: UUID, factor_id: UUID, proof: P
     """Approve a request by a second factor; one that is approved stays so.
 
     Raises:
-        StepUpNotFound, SecondFactorNotFound, SecondFactorRefused, SecondFactorLocked: as their names say.
+        StepUpNotFound, SecondFactorNotFound, SecondFactorRefused, SecondFactorLocked, WalletTaken: as their names say.
     """
     found = await step_up(ups.db, caller.issuer_id, id)
     factor = await step_factors.factor(ups.db, caller.issuer_id, factor_id)
@@ -116,7 +146,7 @@ async def give(ups: StepUps, caller: Caller, id: UUID, factor_id: UUID, proof: P
         return
     if factor.confirmed_at is None:
         raise SecondFactorNotFound(f"confirm it first: POST /v1/second-factors/{factor_id}/confirm")
-    await step_factors.prove(ups, caller, factor, proof, found.message)
+    await step_factors.prove(ups, caller, factor, proof, found.message, approval=id)
     async with ups.db.transaction() as session:
         done = await session.scalar(
             text(
@@ -228,7 +258,7 @@ async def _ask(
     )
     session.add(row)
     await session.flush()
-    told = {name: message[name] for name in ("method", "path", "bodySha256", "idempotencyKey")}
+    told = {name: message[name] for name in ("method", "path", "moves", "bodySha256", "idempotencyKey")}
     await _record(session, "step-up.asked", caller, approval_id, told)
     return StepUp(approval_id, caller.name, message, now, row.expires_at, None, None, None)
 

@@ -12,6 +12,13 @@ STEPS_AROUND = 1
 
 SECRET_BYTES = 20
 
+LOCK_S, LOCK_MAX_S = 600, 86_400
+
+
+def lock_s(locked_count: int) -> int:
+    """Seconds for which no code is looked at, after so many locks since the last right one: doubled each time."""
+    return min(LOCK_S << min(locked_count, 20), LOCK_MAX_S)
+
 
 def code(secret: bytes, step: int) -> str:
     """The code of a step: so many whole times STEP_S since 1970. Sources: RFC 4226 section 5.3, RFC 6238 section 4."""

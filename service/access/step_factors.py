@@ -11,7 +11,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service import journal
-from service.access import signing_secrets, step_codes, step_messages
+from service.access import signing_secrets, step_codes, step_messages, wallet_claims
+from service.access.key_problems import WalletTaken
 from service.access.queries import Caller
 from service.access.step_codes import SECRET_BYTES
 from service.access.step_messages import Asked, Place
@@ -19,6 +20,7 @@ from service.access.step_problems import (
     SecondFactorLocked,
     SecondFactorNotFound,
     SecondFactorRefused,
+    StepUpNotFound,
     TooManySecondFactors,
 )
 from service.access.step_tables import SecondFactorRow
@@ -33,8 +35,11 @@ CONFIRM_S = 3_600
 """A new one proves itself within this time, or has to be added again."""
 
 FAILURES_MAX = 5
-LOCK_S = 600
-"""So many wrong codes in this time, and none is looked at until it is over."""
+FAILURES_S = 86_400
+"""So many wrong codes in this time, and none is looked at for a while: `step_codes.lock_s`."""
+
+APPROVAL_FAILURES_MAX = 3
+"""So many wrong codes end the approval that they were given for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +93,8 @@ _STANDS: LiteralString = (
 )
 
 
+_STANDS_IN_SESSION: LiteralString = _STANDS.replace("%s", ":life")
+
 _END_UNAPPROVED: LiteralString = """UPDATE second_factors SET removed_at = clock_timestamp()
 WHERE issuer_id = :issuer AND id <> :id AND confirmed_at IS NULL AND removed_at IS NULL AND NOT EXISTS (
     SELECT FROM second_factors f WHERE f.issuer_id = :issuer AND f.confirmed_at IS NOT NULL AND f.removed_at IS NULL)
@@ -124,11 +131,14 @@ async def add(
 
     Raises:
         TooManySecondFactors: the issuer has FACTORS_MAX.
+        WalletTaken: the account is a credential of the issuer's.
     """
     factor_id = new_id()
     await _alone(session, caller.issuer_id)
+    if account is not None:
+        await wallet_claims.insist_on_no_credential(session, caller.issuer_id, account)
     count = await session.scalar(
-        text(f"SELECT count(*) FROM second_factors WHERE issuer_id = :issuer AND {_STANDS.replace('%s', ':life')}"),
+        text(f"SELECT count(*) FROM second_factors WHERE issuer_id = :issuer AND {_STANDS_IN_SESSION}"),
         {"issuer": caller.issuer_id, "life": CONFIRM_S},
     )
     if (count or 0) >= FACTORS_MAX:
@@ -149,6 +159,22 @@ async def add(
     told = {"account": None if account is None else checksum(account), "name": name, "factor_kind": kind}
     await _record(session, "second-factor.added", caller, factor_id, told)
     return factor_id, secret
+
+
+async def insist_on_none(session: AsyncSession, issuer_id: UUID, account: bytes) -> None:
+    """Make sure that an account is no second factor of an issuer's, and none that waits to be confirmed.
+
+    Raises:
+        WalletTaken: it is: one account would be both factors.
+    """
+    found = await session.execute(
+        text(
+            f"SELECT id FROM second_factors WHERE issuer_id = :issuer AND account = :account AND {_STANDS_IN_SESSION}"
+        ),
+        {"issuer": issuer_id, "account": account, "life": CONFIRM_S},
+    )
+    for row in found.all():
+        raise WalletTaken("the account is a second factor: remove it first, or use another one", other=str(row.id))
 
 
 async def confirm(ups: StepUps, caller: Caller, id: UUID, proof: Proof) -> None:
@@ -191,82 +217,136 @@ async def remove(ups: StepUps, caller: Caller, id: UUID) -> None:
         SecondFactorNotFound: none of the issuer's, or removed before.
     """
     async with ups.db.transaction() as session:
-        done = await session.scalar(
-            text(
-                """UPDATE second_factors SET removed_at = clock_timestamp()
-                WHERE id = :id AND issuer_id = :issuer AND removed_at IS NULL RETURNING id"""
-            ),
-            {"id": id, "issuer": caller.issuer_id},
-        )
-        if done is None:
-            raise SecondFactorNotFound("GET /v1/second-factors lists them all")
-        withdrawn = "UPDATE step_ups SET given_at = NULL, given_by = NULL WHERE given_by = :id"
-        await session.execute(text(withdrawn), {"id": id})
+        await _end(session, id, issuer_id=caller.issuer_id)
         await _record(session, "second-factor.removed", caller, id, {})
 
 
-async def prove(ups: StepUps, caller: Caller, found: Factor, proof: Proof, message: dict[str, Any]) -> None:
+async def remove_lost(session: AsyncSession, id: UUID, reason: str) -> None:
+    """End a second factor for ever on behalf of whoever owns the database, since its issuer has no other to approve it.
+
+    Raises:
+        SecondFactorNotFound: there is none, or it was removed before.
+    """
+    issuer_id = await _end(session, id, issuer_id=None)
+    told = {"factor": str(id), "by": None, "reason": reason}
+    await journal.append(session, [Fact("second-factor.removed", issuer_id, told)])
+
+
+async def _end(session: AsyncSession, id: UUID, *, issuer_id: UUID | None) -> UUID:
+    """End a second factor of an issuer, or of any; whose it was."""
+    whose: UUID | None = await session.scalar(
+        text(
+            """UPDATE second_factors SET removed_at = clock_timestamp()
+            WHERE id = :id AND issuer_id = coalesce(:issuer, issuer_id) AND removed_at IS NULL RETURNING issuer_id"""
+        ),
+        {"id": id, "issuer": issuer_id},
+    )
+    if whose is None:
+        raise SecondFactorNotFound("GET /v1/second-factors lists them all")
+    withdrawn = "UPDATE step_ups SET given_at = NULL, given_by = NULL WHERE given_by = :id"
+    await session.execute(text(withdrawn), {"id": id})
+    return whose
+
+
+async def prove(
+    ups: StepUps, caller: Caller, found: Factor, proof: Proof, message: dict[str, Any], *, approval: UUID | None = None
+) -> None:
     """Make sure that a second factor confirms a message: by a code that is taken once, or by its signature.
+
+    Args:
+        approval: what the code is given for, which ends with too many wrong ones.
 
     Raises:
         SecondFactorRefused: it does not.
         SecondFactorLocked: too many wrong codes came.
+        StepUpNotFound: the approval is over.
+        WalletTaken: the account is a credential of the issuer's.
         WalletUnanswered: it is a contract, and nobody can say now.
     """
+    wait_s = 0
     if found.kind == "totp":
-        reason = await _spend_code(ups, found, proof.totp or "")
+        reason, wait_s = await _spend_code(ups, found, proof.totp or "", approval)
     else:
-        assert found.account is not None, "an account has an address"
-        wallet = Wallet(ups.place.chain_id, found.account)
-        digest = step_messages.typed_data(ups.place, message).digest()
-        signed = await ups.wallets.proves_digest(wallet, proof.signature or b"", digest)
-        reason = None if signed else "signature"
+        reason = await _judge_signature(ups, caller, found, proof.signature or b"", message)
     if reason is None:
         return
     async with ups.db.transaction() as session:
         told = {"approval": message["approval"], "reason": reason}
         await _record(session, "step-up.refused", caller, found.id, told)
     if reason == "locked":
-        raise SecondFactorLocked(f"wait {LOCK_S // 60} minutes, or use another second factor", retry_after_s=LOCK_S)
-    wanted = "the code that the app shows now" if found.kind == "totp" else "the account's signature of the typed data"
-    raise SecondFactorRefused(f"give {wanted}; a code is good once")
+        raise SecondFactorLocked("wait so long, or use another second factor", retry_after_s=wait_s)
+    if found.kind == "account":
+        raise SecondFactorRefused("give the account's signature of the typed data")
+    ends = f"{APPROVAL_FAILURES_MAX} wrong ones end an approval, {FAILURES_MAX} lock the app's factor for a while"
+    raise SecondFactorRefused(f"give the code that the app shows now; one is good once, {ends}")
 
 
-async def _spend_code(ups: StepUps, found: Factor, given: str) -> str | None:
-    """Why a code does not confirm, or None; of two at once the row lets one through."""
+async def _judge_signature(
+    ups: StepUps, caller: Caller, found: Factor, signature: bytes, message: dict[str, Any]
+) -> str | None:
+    """Why a signature does not confirm, or None."""
+    assert found.account is not None, "an account has an address"
     async with ups.db.transaction() as session:
-        row = (
-            await session.execute(
-                text(
-                    """SELECT sealed_secret, last_step, extract(epoch FROM clock_timestamp())::bigint AS now_s,
-                        CASE WHEN failed_since > clock_timestamp() - make_interval(secs => :lock) THEN failed_count
-                            ELSE 0 END AS failed_count
-                    FROM second_factors WHERE id = :id AND removed_at IS NULL FOR UPDATE"""
-                ),
-                {"id": found.id, "lock": LOCK_S},
-            )
-        ).one_or_none()
+        await wallet_claims.insist_on_no_credential(session, caller.issuer_id, found.account)
+    wallet, digest = Wallet(ups.place.chain_id, found.account), step_messages.typed_data(ups.place, message).digest()
+    return None if await ups.wallets.proves_digest(wallet, signature, digest) else "signature"
+
+
+_JUDGED: LiteralString = """SELECT sealed_secret, last_step, extract(epoch FROM clock_timestamp())::bigint AS now_s,
+    locked_count, ceil(extract(epoch FROM locked_until - clock_timestamp()))::integer AS locked_s,
+    CASE WHEN failed_since > clock_timestamp() - make_interval(secs => :since) THEN failed_count ELSE 0 END AS failures
+FROM second_factors WHERE id = :id AND removed_at IS NULL FOR UPDATE"""
+
+_FAILED: LiteralString = """UPDATE second_factors SET failed_count = :failures,
+    failed_since = CASE WHEN :failures = 1 THEN clock_timestamp() ELSE failed_since END WHERE id = :id"""
+
+_LOCKED: LiteralString = """UPDATE second_factors SET failed_count = 0, failed_since = NULL,
+    locked_count = locked_count + 1, locked_until = clock_timestamp() + make_interval(secs => :lock) WHERE id = :id"""
+
+_TAKEN: LiteralString = """UPDATE second_factors SET last_step = :step, failed_count = 0, failed_since = NULL,
+    locked_count = 0, locked_until = NULL WHERE id = :id"""
+
+_APPROVAL_FAILED: LiteralString = """UPDATE step_ups SET failed_count = failed_count + 1,
+    expires_at = CASE WHEN failed_count + 1 >= :most THEN clock_timestamp() ELSE expires_at END WHERE id = :approval"""
+
+
+async def _spend_code(ups: StepUps, found: Factor, given: str, approval: UUID | None) -> tuple[str | None, int]:
+    """Why a code does not confirm, or None, and how long to wait; of two at once the rows let one through.
+
+    Raises:
+        SecondFactorNotFound, StepUpNotFound: as their names say.
+    """
+    async with ups.db.transaction() as session:
+        row = (await session.execute(text(_JUDGED), {"id": found.id, "since": FAILURES_S})).one_or_none()
         if row is None:
             raise SecondFactorNotFound("GET /v1/second-factors lists them all")
-        if row.failed_count >= FAILURES_MAX:
-            return "locked"
+        if row.locked_s is not None and row.locked_s > 0:
+            return "locked", row.locked_s
+        if approval is not None:
+            await _insist_on_waiting(session, approval)
         try:
             secret = signing_secrets.opened(ups.kek, _context(found.id), row.sealed_secret)
         except signing_secrets.SecretUnreadable:
             logger().error("second_factor_unreadable", detail=str(found.id))
-            return "unreadable"
+            return "unreadable", 0
         step = step_codes.step_of(secret, given, now_s=row.now_s, after=row.last_step)
-        await session.execute(
-            text(
-                """UPDATE second_factors SET last_step = coalesce(:step, last_step),
-                    failed_count = CASE WHEN :step IS NULL THEN :failures + 1 ELSE 0 END,
-                    failed_since = CASE WHEN :step IS NOT NULL THEN NULL
-                        WHEN :failures = 0 THEN clock_timestamp() ELSE failed_since END
-                WHERE id = :id"""
-            ),
-            {"step": step, "failures": row.failed_count, "id": found.id},
-        )
-    return "code" if step is None else None
+        if step is not None:
+            await session.execute(text(_TAKEN), {"step": step, "id": found.id})
+            return None, 0
+        failures = row.failures + 1
+        statement = _LOCKED if failures >= FAILURES_MAX else _FAILED
+        lock_s = step_codes.lock_s(row.locked_count)
+        await session.execute(text(statement), {"failures": failures, "lock": lock_s, "id": found.id})
+        if approval is not None:
+            await session.execute(text(_APPROVAL_FAILED), {"most": APPROVAL_FAILURES_MAX, "approval": approval})
+    return "code", 0
+
+
+async def _insist_on_waiting(session: AsyncSession, approval: UUID) -> None:
+    """Make sure that an approval is not over, and ends beside no code that is judged for it."""
+    live = text("SELECT 1 FROM step_ups WHERE id = :id AND expires_at > clock_timestamp() FOR UPDATE")
+    if (await session.scalar(live, {"id": approval})) is None:
+        raise StepUpNotFound("send the critical request again: its answer names a new one")
 
 
 async def _alone(session: AsyncSession, issuer_id: UUID) -> None:

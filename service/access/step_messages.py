@@ -23,17 +23,18 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a request asks, byte for byte; `path` with its query."""
+    """What a request asks, byte for byte; `path` with its query, `moves` in words where it is critical for that."""
 
     method: str
     path: str
     body: bytes = field(repr=False)
     idempotency_key: str
+    moves: str = ""
 
     def print_(self, caller_id: UUID) -> bytes:
         """SHA-256 over all of it, and who asks: any difference is another request. Source: RFC 8785."""
-        told = [str(caller_id), self.method, self.path, hashlib.sha256(self.body).hexdigest(), self.idempotency_key]
-        return hashlib.sha256(rfc8785.dumps(told)).digest()
+        told = [str(caller_id), self.method, self.path, hashlib.sha256(self.body).hexdigest()]
+        return hashlib.sha256(rfc8785.dumps([*told, self.idempotency_key, self.moves])).digest()
 
     def message(self, issuer_id: UUID, approval_id: UUID, expires_at_s: int) -> dict[str, Any]:
         """What is approved, as it is kept; the body in full as far as a wallet can show it.
@@ -46,6 +47,7 @@ class Asked:
             "approval": str(approval_id),
             "method": self.method,
             "path": self.path,
+            "moves": self.moves,
             "body": _shown(self.body),
             "bodySha256": "0x" + hashlib.sha256(self.body).hexdigest(),
             "idempotencyKey": self.idempotency_key,
@@ -55,14 +57,14 @@ class Asked:
 
 def typed_data(place: Place, message: dict[str, Any]) -> TypedData:
     """What an approving account signs. Source: EIP-712."""
-    words = ("issuer", "approval", "method", "path", "body")
+    words = ("issuer", "approval", "method", "path", "moves", "body")
     return TypedData(
         DOMAIN,
         place.chain_id,
         place.factory,
         "Approval",
         (
-            *((name, "string", message[name]) for name in words),
+            *((name, "string", message.get(name, "")) for name in words),
             ("bodySha256", "bytes32", bytes.fromhex(message["bodySha256"][2:])),
             ("idempotencyKey", "string", message["idempotencyKey"]),
             ("expiresAt", "uint256", int(message["expiresAt"])),

@@ -1,5 +1,6 @@
 """What can be refused about second factors and approvals."""
 
+from service.access.key_problems import WalletTaken
 from service.errors import Problem
 
 
@@ -54,5 +55,5 @@ class TooManySecondFactors(Problem):
 CRITICAL: tuple[type[Problem], ...] = (StepUpRequired, SecondFactorMissing, ApprovalMismatch)
 """Problems of every critical route."""
 
-PROOF: tuple[type[Problem], ...] = (SecondFactorRefused, SecondFactorLocked, SecondFactorNotFound)
+PROOF: tuple[type[Problem], ...] = (SecondFactorRefused, SecondFactorLocked, SecondFactorNotFound, WalletTaken)
 """Problems of every route that takes a proof."""

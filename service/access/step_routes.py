@@ -9,7 +9,7 @@ from service.access import step_approvals, step_codes, step_factors, step_messag
 from service.access import step_problems as problems
 from service.access.apikeys import Scope
 from service.access.http import REFUSED, Administering, Anyone, Auditing, insist_on_signature
-from service.access.key_problems import SecretAlreadyShown
+from service.access.key_problems import SecretAlreadyShown, WalletTaken
 from service.access.queries import Caller
 from service.access.step_http import StepUpsDep, critical
 from service.access.step_views import (
@@ -51,7 +51,7 @@ Approving = Annotated[Caller, Depends(_signing)]
     dependencies=critical(Scope.KEYS_ADMIN, opens=True),
     responses=documented(
         *(*REFUSED, BodyTooLarge, IdempotencyKeyReused, SecretAlreadyShown),
-        *(*problems.CRITICAL, problems.TooManySecondFactors),
+        *(*problems.CRITICAL, problems.TooManySecondFactors, WalletTaken),
     ),
 )
 async def add_second_factor(
@@ -76,7 +76,6 @@ async def add_second_factor(
         detail = f"this request added {factor.id}: if its secret is lost, remove it and add another"
         raise SecretAlreadyShown(detail, key=str(factor.id))
     response.headers["Location"] = f"/v1/{before}"
-    response.headers["Cache-Control"] = "no-store"
     shown = None if secret is None else step_codes.uri(secret, issuer="Muniment", name=factor.name)
     signed = factor.account and step_messages.typed_data(ups.place, factor.message(caller.issuer_id)).as_json()
     return AddedFactorView.added(factor, shown, signed or None)

@@ -29,6 +29,8 @@ class SecondFactorRow(Base):
     last_step: Mapped[int] = mapped_column(BigInteger, server_default="0")
     failed_count: Mapped[int] = mapped_column(server_default="0")
     failed_since: Mapped[datetime | None]
+    locked_count: Mapped[int] = mapped_column(server_default="0")
+    locked_until: Mapped[datetime | None]
 
 
 class StepUpRow(Base):
@@ -47,3 +49,4 @@ class StepUpRow(Base):
     given_at: Mapped[datetime | None]
     given_by: Mapped[UUID | None] = mapped_column(ForeignKey(SecondFactorRow.id))
     used_at: Mapped[datetime | None]
+    failed_count: Mapped[int] = mapped_column(server_default="0")

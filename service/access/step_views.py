@@ -6,6 +6,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictStr, model_validator
 
+from service.access.key_orders import Signature
 from service.access.step_approvals import StepUp
 from service.access.step_factors import Factor, Proof
 from service.access.step_messages import Place
@@ -14,8 +15,6 @@ from service.web.orders import Name, Order
 
 ANY_ID = "0199f6b1-11aa-7c35-8a53-2f6f1a8f5d01"
 ACCOUNT = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
-
-SIGNATURE_BYTES_MAX = 2_048
 
 FactorKind = Literal["totp", "account"]
 
@@ -51,9 +50,7 @@ class ProofOrder(Order):
     totp: Annotated[StrictStr, Field(pattern="^[0-9]{6}$")] | None = Field(
         default=None, repr=False, description="The code that the app shows."
     )
-    signature: (
-        Annotated[StrictStr, Field(max_length=2 + 2 * SIGNATURE_BYTES_MAX, pattern=r"^0x([0-9a-fA-F]{2})+$")] | None
-    ) = Field(default=None, repr=False, description="The account's, of the typed data.")
+    signature: Signature | None = Field(default=None, repr=False, description="The account's, of the typed data.")
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -129,6 +126,10 @@ class ApprovalView(BaseModel):
     caller: str = Field(description="Who asks.", examples=["settlement desk"])
     method: str = Field(examples=["POST"])
     path: str = Field(description="With its query.", examples=["/v1/keys/revoke-all"])
+    moves: str = Field(
+        description="What it moves, where it is that which makes it critical; else empty.",
+        examples=["500 base units of token 0199f6b1-11aa-7c35-8a53-2f6f1a8f5d01"],
+    )
     body: str = Field(description="As it was sent; at most 2,000 characters.", examples=['{"reason": "x"}'])
     idempotency_key: str = Field(examples=["grant-2026-0001"])
     typed_data: dict[str, Any] = Field(
@@ -147,6 +148,7 @@ class ApprovalView(BaseModel):
             {
                 **{name: found.message[name] for name in ("method", "path", "body")},
                 "id": found.id,
+                "moves": found.message.get("moves", ""),
                 "caller": found.caller,
                 "idempotency_key": found.message["idempotencyKey"],
                 "typed_data": found.typed_data(place),

@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ForeignKey, Index, Numeric, String, UniqueConstraint, func, text
+from sqlalchemy import BigInteger, ForeignKey, Index, Numeric, SmallInteger, String, UniqueConstraint, func, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -48,6 +48,9 @@ class CredentialRow(Base):
     __table_args__ = (
         UniqueConstraint("family_id", "version"),
         Index("credentials_account_idx", "account", "chain_id", postgresql_where=text("account IS NOT NULL")),
+        Index(
+            "credentials_kept_idx", "created_at", postgresql_where=text("revoked_at IS NULL AND replaced_by IS NULL")
+        ),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -79,6 +82,9 @@ class CredentialRow(Base):
     revoked_for: Mapped[str | None]
     replaced_by: Mapped[str | None] = mapped_column(ForeignKey("credentials.id"))
     last_used_at: Mapped[datetime | None]
+    straggled_percent: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    rotation_told_at: Mapped[datetime | None]
+    stale_told_at: Mapped[datetime | None]
 
 
 class CredentialUseRow(Base):
@@ -87,7 +93,7 @@ class CredentialUseRow(Base):
     __tablename__ = "credential_uses"
 
     credential_id: Mapped[str] = mapped_column(ForeignKey(CredentialRow.id), primary_key=True)
-    day: Mapped[date] = mapped_column(primary_key=True)
+    day: Mapped[date] = mapped_column(primary_key=True, index=True)
     operation: Mapped[str] = mapped_column(primary_key=True)
     network: Mapped[str] = mapped_column(primary_key=True)
     count: Mapped[int] = mapped_column(BigInteger)
@@ -95,22 +101,26 @@ class CredentialUseRow(Base):
 
 
 class AmountTakenRow(Base):
-    """Base units of a token that a caller's requests named on a UTC day, with credentials that are held to so many."""
+    """Base units of a token that a caller's requests named on a UTC day, with credentials that are held to so many; and
+    those that no second factor approved, with credentials that are held to so many of these."""
 
     __tablename__ = "amounts_taken"
 
     caller_id: Mapped[UUID] = mapped_column(ForeignKey(CallerRow.id), primary_key=True)
     token_id: Mapped[UUID] = mapped_column(primary_key=True)
-    day: Mapped[date] = mapped_column(primary_key=True)
+    day: Mapped[date] = mapped_column(primary_key=True, index=True)
     amount: Mapped[Decimal] = mapped_column(Numeric(78, 0))
+    unapproved: Mapped[Decimal] = mapped_column(Numeric(78, 0), server_default="0")
 
 
 class AccessRefusalRow(Base):
-    """How often a key was refused for a reason on a UTC day; all ids that nobody has are one, the empty one."""
+    """How often a key was refused for a reason on a UTC day, and from which network at last; all ids that nobody has
+    are one, the empty one."""
 
     __tablename__ = "access_refusals"
 
     key_id: Mapped[str] = mapped_column(primary_key=True)
     reason: Mapped[str] = mapped_column(primary_key=True)
-    day: Mapped[date] = mapped_column(primary_key=True)
+    day: Mapped[date] = mapped_column(primary_key=True, index=True)
     count: Mapped[int] = mapped_column(BigInteger)
+    network: Mapped[str] = mapped_column(server_default="")

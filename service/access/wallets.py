@@ -24,9 +24,11 @@ ASK_GAS_MAX = 500_000
 ASKING_MAX = 8
 """Contracts that are asked at once: whoever knows a wallet's address can have it asked with a made-up signature."""
 
+CONTRACT_SIGNATURE_BYTES_MAX = 2_048
+"""What a contract takes for a signature may be so long."""
+
 _KEY_ID = re.compile(r"erc8128:([1-9][0-9]{0,17}):(0x[0-9a-fA-F]{40})")
 _IS_VALID = bytes.fromhex("1626ba7e")
-_CONTRACT_SIGNATURE_BYTES_MAX = 2_048
 
 
 class WalletUnanswered(Problem):
@@ -86,7 +88,7 @@ class Wallets:
         """
         if recover(digest, signature) == wallet.account:
             return True
-        if wallet.chain_id != self._chain.chain_id or len(signature) > _CONTRACT_SIGNATURE_BYTES_MAX:
+        if wallet.chain_id != self._chain.chain_id or len(signature) > CONTRACT_SIGNATURE_BYTES_MAX:
             return False
         try:
             async with asyncio.timeout(ASK_TIMEOUT_S), self._asking:

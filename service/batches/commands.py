@@ -14,7 +14,7 @@ from eth_hash.auto import keccak
 from sqlalchemy import insert, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from service.access import key_amounts
+from service.access.key_amounts import Moved
 from service.addresses import checksum, hex0x
 from service.batches import queries
 from service.batches.calls import Plan, authorization, relayed_intent, role_intent
@@ -47,6 +47,7 @@ async def send(ledger: Ledger, request: Request, kind: Kind, token_id: UUID | No
         BatchInvalid: an account whose units would move is not a managed one of the issuer's.
         BatchRefused: the contract refuses rows now.
         LimitExceeded: the caller's credential may not move as much as all rows together.
+        StepUpRequired: not without the approval of a second factor.
         Problem: the contract refuses whatever the rows are.
     """
     return await _once(ledger, request, lambda: _send(ledger, request, kind, token_id, rows))
@@ -70,24 +71,28 @@ async def _once(ledger: Ledger, request: Request, make: Callable[[], Awaitable[N
 
 async def _send(ledger: Ledger, request: Request, kind: Kind, token_id: UUID | None, rows: Rows) -> None:
     orders = dict(enumerate(rows.orders, start=1))
-    amount = _amount(rows.orders)
-    key_amounts.insist_on_amount(request.caller, amount)
+    moved = _moved(request, token_id, rows.orders)
+    await moved.insist(ledger.db)
     async with ledger.db.read() as connection:
         plan = await _plan(connection, request, kind, token_id, request.effect_id, orders)
     intents = await _intents(ledger, plan)
     await check(ledger, plan, intents)
     batch_id = new_id()
-    async with ledger.db.transaction() as session:
-        if await request.claim(session, f"batches/{batch_id}"):
-            await key_amounts.take(session, request.caller, token_id, amount)
-            await _store_batch(session, request, plan, batch_id)
-            await _store_rows(session, batch_id, plan, rows.given)
-            await _store_packs(session, ledger, request, batch_id, plan.packs, intents, round_=1)
+
+    async def store() -> None:
+        async with ledger.db.transaction() as session:
+            if await request.claim(session, f"batches/{batch_id}"):
+                await moved.take(session)
+                await _store_batch(session, request, plan, batch_id)
+                await _store_rows(session, batch_id, plan, rows.given)
+                await _store_packs(session, ledger, request, batch_id, plan.packs, intents, round_=1)
+
+    await moved.accepted(ledger.db, store)
 
 
-def _amount(orders: Iterable[Any]) -> int:
-    """Base units that rows name together."""
-    return sum(getattr(order, "amount", 0) for order in orders)
+def _moved(request: Request, token_id: UUID | None, orders: Iterable[Any]) -> Moved:
+    """The base units that rows name together."""
+    return Moved(request.caller, request.approval, token_id, sum(getattr(order, "amount", 0) for order in orders))
 
 
 async def _plan(
@@ -264,6 +269,7 @@ async def resume(ledger: Ledger, request: Request, batch_id: UUID) -> Batch:
     Raises:
         BatchNotFound: none, or another issuer's.
         LimitExceeded: the caller's credential may not move as much as these rows together.
+        StepUpRequired: not without the approval of a second factor.
         BatchRefused: the contract would refuse them again.
         Problem: what `send` raises.
     """
@@ -286,22 +292,27 @@ async def _resume(ledger: Ledger, request: Request, batch_id: UUID) -> None:
             plan = await _plan(connection, request, kind, found.token_id, found.effect_id, orders, packs)
     intents: dict[int, Intent] = {}
     if plan is not None:
-        key_amounts.insist_on_amount(request.caller, _amount(plan.orders.values()))
+        await _moved(request, found.token_id, plan.orders.values()).insist(ledger.db)
         intents = await _intents(ledger, plan)
         await check(ledger, plan, intents)
-    async with ledger.db.transaction() as session:
-        if await request.claim(session, f"batches/{batch_id}"):
-            newest = await _newest(session, batch_id)
-            # Another request may have sent some of them meanwhile.
-            packs = [
-                pack for pack in (plan.packs if plan else ()) if newest[pack.number][1] == again[pack.number].round
-            ]
-            if packs:
-                moved = _amount(plan.orders[row] for pack in packs for row in pack.rows) if plan else 0
-                await key_amounts.take(session, request.caller, found.token_id, moved)
-                round_ = max(each for _, each in newest.values()) + 1
-                await _store_packs(session, ledger, request, batch_id, packs, intents, round_=round_)
-            await session.execute(text("UPDATE batches SET cancelled_at = NULL WHERE id = :id"), {"id": batch_id})
+
+    async def store() -> None:
+        async with ledger.db.transaction() as session:
+            if await request.claim(session, f"batches/{batch_id}"):
+                newest = await _newest(session, batch_id)
+                if plan is not None:
+                    # Another request may have sent some of them meanwhile.
+                    packs = [pack for pack in plan.packs if newest[pack.number][1] == again[pack.number].round]
+                    await _moved(request, found.token_id, _orders_of(plan, packs)).take(session)
+                    round_ = max(each for _, each in newest.values()) + 1
+                    await _store_packs(session, ledger, request, batch_id, packs, intents, round_=round_)
+                await session.execute(text("UPDATE batches SET cancelled_at = NULL WHERE id = :id"), {"id": batch_id})
+
+    await _moved(request, found.token_id, plan.orders.values() if plan else ()).accepted(ledger.db, store)
+
+
+def _orders_of(plan: Plan, packs: Sequence[Pack]) -> Iterable[Any]:
+    return (plan.orders[row] for pack in packs for row in pack.rows)
 
 
 def _packs_of(kind: Kind, rows: Sequence[GivenOne], orders: Mapping[int, Any]) -> list[Pack]:

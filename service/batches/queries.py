@@ -106,14 +106,20 @@ async def batch(connection: ReadConnection, *, issuer_id: UUID, id: UUID) -> Bat
 
 
 async def batches_page(
-    connection: ReadConnection, *, issuer_id: UUID, before: UUID | None, count_max: int
+    connection: ReadConnection,
+    *,
+    issuer_id: UUID,
+    held_tokens: Sequence[UUID] | None,
+    before: UUID | None,
+    count_max: int,
 ) -> list[Batch]:
-    """Batches of an issuer, newest first."""
+    """Batches of an issuer, newest first; of `held_tokens` alone where they are told."""
+    held = "" if held_tokens is None else "AND token_id = ANY(%(held_tokens)s)"
     cursor = await connection.execute(
         f"""SELECT {_COLUMNS} FROM batches
-        WHERE issuer_id = %(issuer_id)s AND (%(before)s::uuid IS NULL OR id < %(before)s)
+        WHERE issuer_id = %(issuer_id)s {held} AND (%(before)s::uuid IS NULL OR id < %(before)s)
         ORDER BY id DESC LIMIT %(count_max)s""",
-        {"issuer_id": issuer_id, "before": before, "count_max": count_max},
+        {"issuer_id": issuer_id, "held_tokens": held_tokens, "before": before, "count_max": count_max},
     )
     return await _with_packs(connection, await cursor.fetchall())
 

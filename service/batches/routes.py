@@ -7,8 +7,10 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
-from service.access.http import REFUSED, Following, Viewing
-from service.access.key_amounts import insist_on_token
+from service.access.http import REFUSED, Following
+from service.access.key_amounts import held_tokens, insist_on_token
+from service.access.step_http import APPROVABLE
+from service.access.step_problems import CRITICAL
 from service.batches import commands, queries
 from service.batches.orders import BODY_BYTES_MAX, FREEZE, IDENTITY, MINT, ROWS_MAX, TRANSFER, Kind, read_rows
 from service.batches.problems import BatchInvalid, BatchNotFound, BatchRefused
@@ -107,8 +109,8 @@ def _to_token(kind: Kind, summary: str) -> None:
         endpoint,
         methods=["POST"],
         status_code=202,
-        responses=documented(*_SEND, *_TOKEN),
-        openapi_extra=_body(kind),
+        responses=documented(*_SEND, *_TOKEN, *CRITICAL),
+        openapi_extra={**_body(kind), **APPROVABLE},
     )
 
 
@@ -138,23 +140,30 @@ async def read_batch(batch_id: UUID, caller: Following, db: Db) -> BatchView:
 
 
 @router.get("/batches", responses=documented(*REFUSED, BadCursor))
-async def list_batches(caller: Viewing, db: Db, cursor: CursorParameter = None, limit: Limit = 50) -> Page[BatchView]:
+async def list_batches(caller: Following, db: Db, cursor: CursorParameter = None, limit: Limit = 50) -> Page[BatchView]:
     """The issuer's batches, newest first."""
     before = decode_cursor(cursor, _LIST, UUID)[0] if cursor else None
     async with db.read() as connection:
-        rows = await queries.batches_page(connection, issuer_id=caller.issuer_id, before=before, count_max=limit + 1)
+        rows = await queries.batches_page(
+            connection,
+            issuer_id=caller.issuer_id,
+            held_tokens=held_tokens(caller),
+            before=before,
+            count_max=limit + 1,
+        )
     shown, next_cursor = page(rows, limit=limit, cursor_of=lambda last: encode_cursor(_LIST, last.id))
     return Page(data=[BatchView.of(row) for row in shown], next_cursor=next_cursor)
 
 
 @router.get("/batches/{batch_id}/packs", responses=documented(*REFUSED, BatchNotFound, BadCursor))
 async def list_batch_packs(
-    batch_id: UUID, caller: Viewing, db: Db, cursor: CursorParameter = None, limit: Limit = 50
+    batch_id: UUID, caller: Following, db: Db, cursor: CursorParameter = None, limit: Limit = 50
 ) -> Page[PackView]:
     """The operations that carry a batch, in the order of their rows."""
     after = decode_cursor(cursor, _PACKS, int)[0] if cursor else 0
     async with db.read() as connection:
         found = await queries.batch(connection, issuer_id=caller.issuer_id, id=batch_id)
+    insist_on_token(caller, found.token_id)
     packs = [pack for pack in found.packs if pack.number > after][: limit + 1]
     shown, next_cursor = page(packs, limit=limit, cursor_of=lambda last: encode_cursor(_PACKS, last.number))
     return Page(data=[PackView.model_validate(pack) for pack in shown], next_cursor=next_cursor)
@@ -171,7 +180,7 @@ async def list_batch_packs(
 async def list_batch_rows(
     batch_id: UUID,
     http: Request,
-    caller: Viewing,
+    caller: Following,
     db: Db,
     status: Annotated[RowStatus | None, Query()] = None,
     cursor: CursorParameter = None,
@@ -185,6 +194,7 @@ async def list_batch_rows(
     after = decode_cursor(cursor, _ROWS, int)[0] if cursor else 0
     async with db.read() as connection:
         found = await queries.batch(connection, issuer_id=caller.issuer_id, id=batch_id)
+        insist_on_token(caller, found.token_id)
         packs = {pack.number: pack for pack in found.packs if status in (None, pack.status)}
         count_max = ROWS_MAX if as_csv else limit + 1
         rows = await queries.rows_page(
@@ -208,7 +218,8 @@ async def cancel_batch(
 @router.post(
     "/batches/{batch_id}/resume",
     status_code=202,
-    responses=documented(*_SEND, *_TOKEN, *_REGISTRY, BatchNotFound),
+    responses=documented(*_SEND, *_TOKEN, *_REGISTRY, BatchNotFound, *CRITICAL),
+    openapi_extra=APPROVABLE,
 )
 async def resume_batch(
     batch_id: UUID, order: EmptyOrder, ask: BatchesAsking, ledger: LedgerDep, response: Response

@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from service.access.apikeys import ApiKey, Scope
+from service.access.apikeys import Scope
 from service.access.key_limits import NO_LIMITS, TOKENS_MAX, Limits
 from service.access.roles import Role
 from service.addresses import checksum
@@ -52,6 +52,22 @@ def create_issuer(
     frame.out.print(f"issuer {name!r} created")
 
 
+@issuers.command("remove-second-factor")
+def remove_second_factor(
+    factor: Annotated[UUID, typer.Argument(help="Its id, as `muniment call list_second_factors` shows it.")],
+    reason: ReasonOption,
+) -> None:
+    """End a second factor that was lost, where its issuer has no other one to approve that."""
+    from service.access import step_factors
+
+    async def work(db: Any) -> None:
+        async with db.transaction() as session:
+            await step_factors.remove_lost(session, factor, reason)
+
+    frame.with_database(read_settings(), work)
+    frame.out.print(f"second factor {factor} is removed: add another with `muniment call add_second_factor`")
+
+
 @keys.command("create")
 def create_key(
     issuer: IssuerOption,
@@ -70,6 +86,10 @@ def create_key(
         int | None,
         typer.Option(min=1, help="Its life in seconds; an auditor's 90 days when left out."),
     ] = None,
+    public_key: Annotated[
+        str | None,
+        typer.Option(help="A key to sign with instead: an Ed25519 public key, 64 hexadecimal digits; prints its id."),
+    ] = None,
 ) -> None:
     """Make an API key of this deployment's environment. It is printed once, and only its hash is kept."""
     from service.access import commands
@@ -77,11 +97,16 @@ def create_key(
     settings = read_settings()
     if len(token or ()) > TOKENS_MAX:
         raise frame.Refused(f"a key is held to {TOKENS_MAX} tokens at most")
+    proof = None if public_key is None else _public_key(public_key)
+    limits = Limits(tokens=tuple(token)) if token else NO_LIMITS
+    grant = commands.Grant(settings.environment, scope, role, limits, expires_in_s)
 
-    async def work(db: Any) -> ApiKey:
+    async def work(db: Any) -> str:
         async with db.transaction() as session:
             try:
-                return await commands.create_key(
+                if proof is not None:
+                    return await commands.register_key(session, proof, issuer=issuer, caller=caller, grant=grant)
+                made = await commands.create_key(
                     session,
                     issuer=issuer,
                     caller=caller,
@@ -90,13 +115,14 @@ def create_key(
                     pepper_version=settings.api_key_pepper_version,
                     scopes=scope,
                     role=role,
-                    limits=Limits(tokens=tuple(token)) if token else NO_LIMITS,
+                    limits=limits,
                     expires_in_s=expires_in_s,
                 )
+                return made.text
             except commands.RoleUnfit as error:
                 raise frame.Refused(str(error)) from None
 
-    sys.stdout.write(frame.with_database(settings, work).text + "\n")
+    sys.stdout.write(frame.with_database(settings, work) + "\n")
 
 
 @keys.command("list")
@@ -114,13 +140,15 @@ def list_keys(issuer: IssuerOption, as_json: frame.JsonOption = False) -> None:
     if as_json:
         sys.stdout.write(json.dumps({"data": [each.model_dump(mode="json") for each in views]}) + "\n")
         return
-    table = Table("id", "caller", "name", "kind", "version", "state", "ends", "last used", "scopes", box=None)
+    shown = ("id", "caller", "name", "kind", "version", "made by", "state", "ends", "last used", "notices", "scopes")
+    table = Table(*shown, box=None)
     for each in views:
         ends_at = min((at for at in (each.expires_at, each.retires_at) if at), default=None)
         used = "never" if each.last_used_at is None else f"{each.last_used_at:%Y-%m-%d %H:%M}"
         ends = "" if ends_at is None else f"{ends_at:%Y-%m-%d %H:%M}"
-        told = (each.id, each.caller, each.name, each.kind, str(each.version), each.state, ends, used)
-        table.add_row(*(escape(cell) for cell in told), " ".join(each.scopes))
+        made_by = each.created_by or "command line"
+        told = (each.id, each.caller, each.name, each.kind, str(each.version), made_by, each.state, ends, used)
+        table.add_row(*(escape(cell) for cell in told), " ".join(each.notices), " ".join(each.scopes))
     frame.out.print(table)
 
 
@@ -173,6 +201,16 @@ def revoke_all_keys(issuer: IssuerOption, reason: ReasonOption) -> None:
 
     count = frame.with_database(read_settings(), work)
     frame.out.print(f"{count} keys are revoked: make new ones with `muniment keys create`")
+
+
+def _public_key(text: str) -> bytes:
+    try:
+        key = bytes.fromhex(text)
+    except ValueError:
+        key = b""
+    if len(key) != 32:
+        raise frame.Refused("--public-key is the 32 bytes of an Ed25519 public key, as 64 hexadecimal digits")
+    return key
 
 
 def _of_key(settings: Settings, key: str, work: Callable[[Any, Any], Awaitable[T]]) -> T:

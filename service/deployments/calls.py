@@ -59,6 +59,7 @@ async def send_call(ledger: Ledger, request: Request, find: Callable[[], Awaitab
 
     async def make() -> Operation:
         call = await find()
+        await request.moved(call.kind, call.target.token_id).insist(ledger.db)
         try:
             return await send(ledger, request, _direct(request, call))
         except NotScheduled:

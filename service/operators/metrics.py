@@ -10,6 +10,8 @@ from fastapi import APIRouter, Request, Response
 
 from service.access import key_queries, nonces
 from service.access.http import Scraping
+from service.access.key_states import Notice
+from service.access.key_traffic import NEW_NETWORK, NOTED, RETIRING
 from service.addresses import checksum
 from service.db import acting_for_every_issuer
 from service.mirror import queries as mirror
@@ -49,13 +51,14 @@ async def read_metrics(request: Request, caller: Scraping, db: Db) -> Response:
             suspended_count = await budgets.suspended_count(connection)
             hooks = await webhooks.totals(connection)
             refusals = await key_queries.refusals(connection)
+            noticed = await key_queries.noticed(connection)
         replays = await nonces.replays(db)
     families = [*_live(loads), *_totals(sums), *_signers(signers), *_endpoints(nodes), *_leases(leases)]
     families += [
         *_mirror(seen),
         *_vault(crowded_count, suspended_count),
         *_webhooks(hooks),
-        *_access(refusals, replays),
+        *_access(refusals, noticed, replays),
     ]
     return Response("".join(written(*family) for family in families), media_type=MEDIA_TYPE)
 
@@ -88,9 +91,16 @@ def _vault(crowded_count: int, suspended_count: int) -> Iterator[Family]:
     yield "vault_suspended_keys", "gauge", meaning, [({}, suspended_count)]
 
 
-def _access(refusals: Mapping[str, int], replays: nonces.Replays) -> Iterator[Family]:
-    meaning = "Requests that no credential let in, by reason; `retiring` counts uses of retiring keys."
-    yield "access_refusals", "counter", meaning, [({"reason": reason}, count) for reason, count in refusals.items()]
+def _access(counts: Mapping[str, int], noticed: Mapping[Notice, int], replays: nonces.Replays) -> Iterator[Family]:
+    refusals = {"expired": 0} | {reason: count for reason, count in counts.items() if reason not in NOTED}
+    meaning = "Requests that no credential let in, by reason."
+    yield "access_refusals_total", "counter", meaning, [({"reason": each}, refusals[each]) for each in refusals]
+    meaning = "Requests with keys whose successors are in use."
+    yield "retiring_key_uses_total", "counter", meaning, [({}, counts.get(RETIRING, 0))]
+    meaning = "Networks that keys in use came from for the first time."
+    yield "new_networks_total", "counter", meaning, [({}, counts.get(NEW_NETWORK, 0))]
+    meaning = "Keys that whoever keeps them should look at, by notice."
+    yield "keys_noticed", "gauge", meaning, [({"notice": notice}, count) for notice, count in noticed.items()]
     yield "nonce_replays_total", "counter", "Signed requests that came again.", [({}, replays.total_count)]
     meaning = "Keys with three replays or more within five minutes."
     yield "nonce_replays_alarming_keys", "gauge", meaning, [({}, replays.alarming_count)]
@@ -101,6 +111,7 @@ def _webhooks(hooks: webhooks.Totals) -> Iterator[Family]:
         "enabled": ("Webhooks that are sent to.", hooks.enabled),
         "disabled": ("Webhooks that are not sent to, for whatever reason.", hooks.disabled),
         "failing": ("Webhooks whose last message was not taken.", hooks.failing),
+        "unreadable": ("Webhooks that nothing is sent to since a secret of theirs does not open.", hooks.unreadable),
         "pending_messages": ("Messages that are to be sent, for the first time or again.", hooks.pending),
         "dead_messages": ("Messages that were given up.", hooks.dead),
         "lag_entries": ("Journal entries that a webhook has not been given: the most of any.", hooks.lag_entries),

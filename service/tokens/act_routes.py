@@ -10,8 +10,9 @@ from fastapi import Path as PathParameter
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictStr, WithJsonSchema, create_model
 
 from service.access.apikeys import Scope
-from service.access.http import REFUSED, Viewing
-from service.access.step_http import critical
+from service.access.http import REFUSED, Following
+from service.access.key_amounts import insist_on_token
+from service.access.step_http import APPROVABLE, critical
 from service.access.step_problems import CRITICAL
 from service.addresses import Address
 from service.amounts import parse_amount
@@ -212,7 +213,8 @@ def _add_routes() -> None:
             tags=[tag],
             response_model=OperationView,
             dependencies=critical(Scope.TOKENS_WRITE) if control.is_critical else [],
-            responses=documented(*_CONTROL, *(CRITICAL if control.is_critical else ())),
+            openapi_extra=APPROVABLE if tag == "tokens" and not control.is_critical else None,
+            responses=documented(*_CONTROL, *(CRITICAL if tag == "tokens" or control.is_critical else ())),
         )
     for move in MOVES:
         path = f"/tokens/{{token_id}}/{move.path}"
@@ -223,7 +225,8 @@ def _add_routes() -> None:
             _move(move, move.order),
             status_code=202,
             response_model=OperationView,
-            responses=documented(*_MOVE, *_MANAGED),
+            responses=documented(*_MOVE, *_MANAGED, *(CRITICAL if tag == "tokens" else ())),
+            openapi_extra=APPROVABLE if tag == "tokens" else None,
             **common,
         )
         router.add_api_route(
@@ -240,10 +243,11 @@ _add_routes()
 
 
 @router.get("/prepared/{prepared_id}", tags=["prepared"], responses=documented(*REFUSED, problems.PreparedNotFound))
-async def read_prepared(prepared_id: UUID, caller: Viewing, db: Db) -> PreparedView:
+async def read_prepared(prepared_id: UUID, caller: Following, db: Db) -> PreparedView:
     """What a holder was given to sign, and what became of it."""
     async with db.read() as connection:
         found: Prepared = await queries.prepared(connection, issuer_id=caller.issuer_id, id=prepared_id)
+    insist_on_token(caller, found.token_id)
     return PreparedView.model_validate(found)
 
 
@@ -251,8 +255,9 @@ async def read_prepared(prepared_id: UUID, caller: Viewing, db: Db) -> PreparedV
     "/prepared/{prepared_id}/submit",
     status_code=202,
     tags=["prepared"],
+    openapi_extra=APPROVABLE,
     responses=documented(
-        *_MOVE,
+        *(*_MOVE, *CRITICAL),
         problems.PreparedNotFound,
         problems.PreparedExpired,
         problems.AlreadySubmitted,

@@ -116,6 +116,7 @@ async def act(ledger: Ledger, request: Request, read: Read) -> Operation:
                 f"{checksum(call.account)} is external: prepare this with POST {request.route.removeprefix('POST ')}"
                 "/prepare, and have its holder sign"
             )
+        await request.moved(call.kind, call.target.token_id).insist(ledger.db)
         digest = call.permission.typed_data().digest()
         async with ledger.db.transaction() as session:
             signed = await managed.sign_digest(session, ledger.key_encryption_key, call.account, digest)
@@ -239,13 +240,14 @@ async def submit_prepared(ledger: Ledger, request: Request, prepared_id: UUID, s
             raise AlreadySubmitted(f"it became operation {found.operation_id}", operation_id=str(found.operation_id))
         if found.valid_until <= datetime.now(UTC):
             raise PreparedExpired("prepare it again: what was to be signed has run out")
+        # What was signed stays out of the record: until it is used, whoever reads it could use it.
+        told = replace(request, body={**found.parameters, "prepared_id": str(found.id)})
+        await told.moved(found.kind, found.token_id).insist(ledger.db)
         intent = await (_relay if found.road == "signature" else _pass_on)(ledger, request, found, signed)
 
         async def store(session: AsyncSession) -> None:
             await _store_submitted(session, found, intent)
 
-        # What was signed stays out of the record: until it is used, whoever reads it could use it.
-        told = replace(request, body={**found.parameters, "prepared_id": str(found.id)})
         return await submit(ledger, told, intent, store)
 
     return await once(ledger, request, make)

@@ -7,6 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from pydantic import BeforeValidator, WithJsonSchema
 
+from service.access.key_amounts import held_tokens
 from service.addresses import parse_address, parse_holder
 from service.db import ReadConnection
 from service.mirror import adoptions, proxies
@@ -59,9 +60,15 @@ async def list_tokens(
 ) -> LabelledPage[TokenView]:
     """The issuer's tokens, newest first."""
     before = decode_cursor(cursor, "tokens", UUID)[0] if cursor else None
-    issuer_id = reading.caller.issuer_id
+    caller = reading.caller
     async with reading.open() as (connection, label):
-        rows = await queries.tokens_page(connection, issuer_id=issuer_id, before=before, count_max=limit + 1)
+        rows = await queries.tokens_page(
+            connection,
+            issuer_id=caller.issuer_id,
+            held_tokens=held_tokens(caller),
+            before=before,
+            count_max=limit + 1,
+        )
         shown, next_cursor = page(rows, limit=limit, cursor_of=lambda last: encode_cursor("tokens", last.id))
         views = await _token_views(connection, reading, label, shown)
     return LabelledPage(data=views, next_cursor=next_cursor, at=label_view(label))

@@ -220,15 +220,22 @@ async def adopted_token(connection: ReadConnection, *, issuer_id: UUID, chain_id
 
 
 async def tokens_page(
-    connection: ReadConnection, *, issuer_id: UUID, before: UUID | None, count_max: int
+    connection: ReadConnection,
+    *,
+    issuer_id: UUID,
+    held_tokens: Sequence[UUID] | None,
+    before: UUID | None,
+    count_max: int,
 ) -> list[Token]:
-    """Tokens of an issuer, newest first."""
+    """Tokens of an issuer, newest first; `held_tokens` alone where they are told."""
+    held = "" if held_tokens is None else "AND id = ANY(%(held_tokens)s)"
     rows = await _rows(
         connection,
         f"""SELECT {_COLUMNS} FROM tokens
-        WHERE issuer_id = %(issuer_id)s AND (%(before)s::uuid IS NULL OR id < %(before)s)
+        WHERE issuer_id = %(issuer_id)s {held} AND (%(before)s::uuid IS NULL OR id < %(before)s)
         ORDER BY id DESC LIMIT %(count_max)s""",
         issuer_id=issuer_id,
+        held_tokens=held_tokens,
         before=before,
         count_max=count_max,
     )

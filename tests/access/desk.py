@@ -61,7 +61,10 @@ async def sql(world: World, statement: str, **given: Any) -> list[Any]:
     return rows
 
 
-NOTICES = {"key.refused", "key.straggler", "key.used-after-expiry", "key.new-network"}
+NOTICES = {
+    *("key.refused", "key.straggler", "key.used-after-expiry", "key.new-network"),
+    *("key.rotation-due", "key.stale"),
+}
 """Facts that a process writes when it comes to it, and not with the step that they are of."""
 
 

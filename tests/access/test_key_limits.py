@@ -63,6 +63,8 @@ HELD = st.builds(
     chains=st.none() | st.lists(st.integers(1, 3), min_size=1, max_size=2).map(tuple),
     amount_max=AMOUNTS,
     amount_per_day=AMOUNTS,
+    amount_unapproved_max=AMOUNTS,
+    amount_unapproved_per_day=AMOUNTS | st.just("0"),
 )
 
 
@@ -75,5 +77,10 @@ def test_tighter_tokens_chains_and_amounts_leave_no_more_than_the_wider_ones(nar
         assert {*(narrow.chains or range(9))} <= {*(wide.chains or range(9))}
         assert (narrow.amount_max or 9) <= (wide.amount_max or 9)
         assert (narrow.amount_per_day or 9) <= (wide.amount_per_day or 9)
+        assert (narrow.amount_unapproved_max or 9) <= (wide.amount_unapproved_max or 9)
+        days = [
+            9 if each is None else each for each in (narrow.amount_unapproved_per_day, wide.amount_unapproved_per_day)
+        ]
+        assert days[0] <= days[1]
     else:
         assert narrow != wide

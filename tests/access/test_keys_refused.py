@@ -1,10 +1,12 @@
 """What no key opens: of wrong form, in wrong places, from elsewhere, leaked; and what a flood of them costs."""
 
 import asyncio
+import json
 import secrets
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import pytest_asyncio
@@ -13,7 +15,7 @@ import uvicorn
 from service.access import apikeys
 from service.access.key_reports import REPORTS_MAX
 from service.db import Database
-from tests.access.desk import facts, kinds, make, state, use
+from tests.access.desk import facts, key_id, kinds, make, state, use
 from tests.web.answers import problem
 from tests.world import World
 
@@ -147,6 +149,50 @@ async def test_headers_without_end_are_refused(shared: World, port: int) -> None
         status, body = await said(port, *lines)
         assert (status, b"headers-too-large" in body) == (400, True)
     assert (await said(port, good, b"X-Long: " + b"a" * 4_000))[0] == 200
+
+
+@pytest.mark.parametrize("name", ["Idempotency-Key", "Muniment-Approval"])
+async def test_a_header_that_says_one_thing_comes_once(shared: World, name: str) -> None:
+    sent = [("Authorization", f"Bearer {shared.key}"), ("Idempotency-Key", f"once-{name}")]
+    body = {"name": "12 Harbour Street", "category": "house"}
+    for again in (name, name.lower()):
+        twice = [*sent, (name, "another"), (again, "another")]
+        answer = await shared.client.post("/v1/assets", headers=twice, json=body)
+        assert problem(answer, "header-repeated")["header"] == name
+    problem(await shared.client.post("/v1/assets", headers=twice[1:], json=body), "unauthorized")
+    assert (await shared.client.post("/v1/assets", headers=sent, json=body)).status_code == 201
+
+
+@pytest.mark.parametrize("name", ["Signature", "Signature-Input", "Content-Digest", "Idempotency-Key"])
+async def test_no_header_of_a_signature_is_without_end(shared: World, name: str) -> None:
+    answer = await shared.client.get("/v1/whoami", headers={name: "a" * 9_000})
+    problem(answer, "headers-too-large")
+
+
+@pytest.mark.parametrize("odd", ["\0", "\u202e", "\ud800", "\uff11", "%00", "\u0130"])
+async def test_odd_characters_make_no_credential_and_find_none(shared: World, odd: str) -> None:
+    headers = {"Authorization": f"Bearer {shared.key}", "Idempotency-Key": "odd", "content-type": "application/json"}
+    account = "0x70997970C51812dc3A010C7d01b50e0d17dc79C" + odd
+    for order in (
+        {"name": "x", "scopes": ["issue" + odd]},
+        {"name": "x", "scopes": ["issue"], "kind": "ed25519", "public_key": "8f" * 31 + "8" + odd},
+        {"name": "x", "scopes": ["issue"], "kind": "wallet", "account": account, "chain_id": 1},
+        {"name": "x", "scopes": ["issue"], "limits": {"networks": ["10.0.0.0/8" + odd]}},
+        {"name": "x", "scopes": ["issue"], "kind" + odd: "bearer"},
+    ):
+        answer = await shared.client.post("/v1/keys", headers=headers, content=json.dumps(order))
+        problem(answer, "invalid-request")
+    if not odd.isprintable():
+        answer = await shared.client.post(
+            "/v1/keys", headers=headers, content=json.dumps({"name": odd, "scopes": ["issue"]})
+        )
+        problem(answer, "invalid-request")
+    path = f"/v1/keys/{key_id(shared.key)[:10]}" + quote(odd, errors="surrogatepass")
+    problem(await shared.get(path), "invalid-request")
+    leaked = json.dumps({"keys": [shared.key[:-1] + odd]})
+    answer = await shared.client.post("/v1/keys/leaked", headers=headers, content=leaked)
+    assert answer.status_code in (200, 422)
+    assert (await use(shared, shared.key)).status_code == 200
 
 
 async def test_a_url_without_end_is_refused(shared: World) -> None:

@@ -38,7 +38,7 @@ async def test_a_key_of_one_token_opens_no_other_and_nothing_that_tells_of_other
     assert (await shared.get(f"/v1/tokens/{token_id}", key=key)).status_code == 200
     assert (await shared.get(f"/v1/operations/{answer.json()['id']}", key=key)).status_code == 200
     theirs = (await mint(shared, other, shared.key, 1)).json()["id"]
-    for path in (f"tokens/{other}", "tokens", "operations", f"operations/{theirs}", f"tokens/{new_id()}"):
+    for path in (f"tokens/{other}", "assets", f"operations/{theirs}", f"tokens/{new_id()}"):
         assert problem(await shared.get(f"/v1/{path}", key=key), "limit-exceeded")["limit"] == "tokens"
     assert problem(await mint(shared, other, key, 1), "limit-exceeded")["limit"] == "tokens"
     assert problem(await shared.post("/v1/contracts", {"kind": "lots"}, key=key), "limit-exceeded")["limit"] == "tokens"

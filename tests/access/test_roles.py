@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from service.access import commands
+from service.access import commands, key_commands
 from service.access.apikeys import Scope
-from service.access.key_problems import ScopeMissing
+from service.access.key_problems import KeyNotInState, ScopeMissing
 from service.access.roles import INCLUDED, SCOPES, Role, within
 from tests.access import desk
 from tests.web.answers import problem
@@ -145,3 +145,60 @@ async def test_no_key_gives_by_making_or_changing_what_it_has_not(shared: World)
         "read",
     ]
     problem(await shared.post("/v1/assets", {"name": "x", "category": "house"}, key=wide["secret"]), "scope-missing")
+
+
+@pytest.mark.parametrize(
+    ("wide", "exceeds"),
+    [
+        ({"scopes": ["keys:admin", "vault:reveal"]}, ["vault:reveal"]),
+        ({"limits": {"networks": ["126.0.0.0/7"]}}, ["limits"]),
+        ({"expires_in_s": 9_000}, ["life"]),
+    ],
+)
+async def test_no_key_starts_rotates_or_resumes_one_that_does_more(
+    shared: World, wide: dict[str, Any], exceeds: list[str]
+) -> None:
+    limits = {"networks": ["127.0.0.0/8"]}
+    narrow = (await desk.make(shared, "keys:admin", limits=limits, expires_in_s=7_200))["secret"]
+    usual = {"scopes": ["keys:admin"], "limits": limits, "expires_in_s": 3_600}
+    other = await desk.make(shared, **{**usual, **wide})
+    path = f"/v1/keys/{other['id']}"
+    assert problem(await shared.post(f"{path}/rotate", key=narrow), "key-exceeds-grantor")["exceeds"] == exceeds
+    new = await desk.rotate(shared, other["id"], overlap_starts="first-use")
+    answer = await shared.post(f"/v1/keys/{new['id']}/activate", key=narrow)
+    assert problem(answer, "key-exceeds-grantor")["exceeds"] == exceeds
+    assert (await shared.post(f"{path}/suspend", {"reason": "x"}, key=narrow)).status_code == 200
+    assert problem(await shared.post(f"{path}/resume", key=narrow), "key-exceeds-grantor")["exceeds"] == exceeds
+    assert await desk.state(shared, other["id"]) == "suspended"
+    assert (await shared.post(f"{path}/resume")).json()["state"] == "active"
+    assert (await shared.post(f"/v1/keys/{new['id']}/activate")).json()["state"] == "active"
+
+
+async def test_a_key_starts_rotates_and_resumes_one_that_does_as_much(shared: World) -> None:
+    limits, other = {"networks": ["127.0.0.0/8"]}, await desk.make(shared, "keys:admin")
+    asking = (await desk.make(shared, "keys:admin", "issue"))["secret"]
+    less = await desk.make(shared, "issue", limits=limits, expires_in_s=60)
+    for made in (other, less):
+        assert (await shared.post(f"/v1/keys/{made['id']}/suspend", {"reason": "x"}, key=asking)).status_code == 200
+        assert (await shared.post(f"/v1/keys/{made['id']}/resume", key=asking)).status_code == 200
+        new = await desk.rotate(shared, made["id"], key=asking, overlap_starts="first-use")
+        assert (await shared.post(f"/v1/keys/{new['id']}/activate", key=asking)).status_code == 200
+
+
+async def test_a_role_that_shrank_what_a_key_opens_shrinks_what_it_resumes(shared: World) -> None:
+    key = await new_key(shared, caller="administrators", role=Role.KEY_ADMIN)
+    await desk.sql(shared, "UPDATE credentials SET scopes = '{issue,keys:admin}' WHERE id = :id", id=desk.key_id(key))
+    other = await desk.make(shared, "issue")
+    assert (await shared.post(f"/v1/keys/{other['id']}/suspend", {"reason": "x"}, key=key)).status_code == 200
+    answer = await shared.post(f"/v1/keys/{other['id']}/resume", key=key)
+    assert problem(answer, "key-exceeds-grantor")["exceeds"] == ["issue"]
+
+
+async def test_a_key_that_is_ended_while_it_asks_resumes_nothing(shared: World) -> None:
+    made, other = await desk.make(shared, "keys:admin"), await desk.make(shared, "keys:admin")
+    caller = await shared.app.state.admission.by_key(made["secret"], None)
+    for ended in (made, other):
+        assert (await shared.post(f"/v1/keys/{ended['id']}/suspend", {"reason": "x"})).status_code == 200
+    async with shared.db.transaction() as session:
+        with pytest.raises(KeyNotInState):
+            await key_commands.resume(session, key_commands.By.caller(caller), other["id"])

@@ -19,6 +19,7 @@ from service.access.http import Viewing
 from service.access.nonces import replays
 from service.client.credentials import Credential, Ed25519Credential, HmacCredential, WalletCredential
 from service.client.signing import Message
+from tests.access.desk import key_id, sql
 from tests.access.signing import AUTHORITY, Signing, digest_of, new_signing, register
 from tests.web.answers import problem
 from tests.world import World
@@ -185,6 +186,14 @@ def mangled(signing: Signing) -> dict[str, tuple[Any, ...]]:
         "a wallet nobody has": (order(new_signing("wallet")),),
         "a wallet's name": (order(signing.but(keyid="erc8128:31337:0x" + "11" * 20)),),
         "a long life": (order(signing.but(expires=int(time.time()) + 1_000)),),
+        "an input without end": ({**good, "signature-input": good["signature-input"] + ';x="' + "a" * 6_000 + '"'},),
+        "many components": ({**good, "signature-input": good["signature-input"].replace("(", "(" + '"x" ' * 1_000)},),
+        **{
+            f"{odd!r} in {name}": ({**good, name: good[name].encode() + odd.encode()},)
+            for name in ("signature", "signature-input", "content-digest", "idempotency-key")
+            for odd in ("\0", "\u202e", "\uff11")
+        },
+        "an approval twice": ([*lines, *[("muniment-approval", "x")] * 2],),
         "latin": ({**good, "idempotency-key": "caf\u00e9".encode("latin-1")},),
     }
 
@@ -200,6 +209,21 @@ async def test_whatever_is_not_as_it_was_signed_is_refused_alike_and_does_nothin
         assert {**problem(answer, "unauthorized"), "instance": ""} == {**expected, "instance": ""}, name
         assert sorted(answer.headers) == sorted(usual.headers), name
     assert await assets_count(shared) == before
+
+
+@pytest.mark.parametrize("kind", ["ed25519", "hmac", "wallet"])
+async def test_nothing_that_signs_for_a_deleted_caller_opens_anything(shared: World, kind: str) -> None:
+    first_key, signing = shared.key, new_signing(kind)
+    shared.key = await shared.new_issuer(f"Gone Estates {kind}")
+    await registered(shared, signing)
+    assert (await send(shared, order(signing))).status_code == 201
+    await sql(
+        shared,
+        "UPDATE callers SET deleted_at = now() WHERE id = (SELECT caller_id FROM credentials WHERE id = :id)",
+        id=key_id(shared.key),
+    )
+    shared.key = first_key
+    problem(await send(shared, order(signing)), "unauthorized")
 
 
 async def test_a_refused_signature_spends_no_nonce(shared: World, signing: Signing) -> None:

@@ -39,6 +39,13 @@ def test_no_code_is_taken_twice_nor_one_before_it() -> None:
     assert step_codes.step_of(SECRET, step_codes.code(SECRET, step + 1), now_s=1_111_111_111, after=step) == step + 1
 
 
+@pytest.mark.parametrize(
+    ("locked_count", "expected_s"), [(0, 600), (1, 1_200), (2, 2_400), (7, 76_800), (8, 86_400), (10_000, 86_400)]
+)
+def test_a_lock_is_twice_as_long_as_the_one_before_and_a_day_at_most(locked_count: int, expected_s: int) -> None:
+    assert step_codes.lock_s(locked_count) == expected_s
+
+
 def test_an_app_reads_the_secret_from_the_uri() -> None:
     told = urlsplit(step_codes.uri(SECRET, issuer="Muniment", name="phone of A & B"))
     assert (told.scheme, told.netloc, told.path) == ("otpauth", "totp", "/Muniment:phone%20of%20A%20%26%20B")

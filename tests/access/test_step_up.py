@@ -5,15 +5,17 @@ import base64
 import json
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+from uuid import UUID
 
 import httpx
 import pytest
 from eth_account import Account
 
 from service.access import step_codes
+from service.access.step_messages import Asked
 from service.client.signing import Message, profile
 from tests.access.desk import make, sql
 from tests.access.test_sign_required import signing_like
@@ -73,6 +75,10 @@ class Desk:
     def code(self, *, later: int = 0) -> str:
         """What the app shows now, or so many steps later."""
         return step_codes.code(self.secret, int(time.time()) // 30 + later)
+
+    def wrong(self) -> str:
+        """A code that the app does not show."""
+        return f"{(int(self.code()) + 500_000) % 1_000_000:06}"
 
     async def forget_code(self) -> None:
         """As if half a minute had passed since the last code."""
@@ -247,6 +253,23 @@ async def test_a_role_is_granted_once_it_is_approved_and_once_in_all(shared: Wor
         await sql(shared, "UPDATE second_factors SET removed_at = now() WHERE id = :id", id=ours.factor)
 
 
+async def test_any_difference_makes_another_request() -> None:
+    caller_id = UUID(NOWHERE)
+    asked = Asked("POST", REVOKE_ALL, b"{}", "k", "5 base units of token x")
+    others = [
+        replace(asked, **changed)
+        for changed in (
+            {"method": "PUT"},
+            {"path": f"{REVOKE_ALL}?a=1"},
+            {"body": b"{ }"},
+            {"idempotency_key": ""},
+            {"moves": ""},
+            {"idempotency_key": "", "moves": "k5 base units of token x"},
+        )
+    ]
+    assert len({asked.print_(caller_id), asked.print_(UUID(int=1)), *(each.print_(caller_id) for each in others)}) == 8
+
+
 async def test_an_approval_is_for_nothing_else(shared: World) -> None:
     ours = await desk_with_app(shared)
     approval = await ours.approved("/v1/roles/grant", GRANT, idempotency_key="k")
@@ -257,7 +280,6 @@ async def test_an_approval_is_for_nothing_else(shared: World) -> None:
     )
     for path, body, given in (
         ("/v1/roles/revoke", GRANT, {}),
-        ("/v1/roles/grant?a=1", GRANT, {}),
         ("/v1/roles/grant", {**GRANT, "role": "agent"}, {}),
         ("/v1/roles/grant", GRANT, {"idempotency_key": "l"}),
         ("/v1/roles/grant", GRANT, {"key": other}),
@@ -335,16 +357,69 @@ async def test_an_approval_given_twice_is_given_once(shared: World) -> None:
     assert [each["kind"] for each in await ours.told()].count("step-up.given") == 1
 
 
-async def test_five_wrong_codes_lock_a_generator_for_a_while(shared: World) -> None:
+async def wrong_codes(ours: Desk, count: int) -> None:
+    """Wrong codes, each for an approval of its own."""
+    for _ in range(count):
+        asked = (await ours.asked(REVOKE_ALL, {"reason": secrets.token_hex(4)}))["approval_id"]
+        problem(await ours.give(asked, totp=ours.wrong()), "second-factor-refused")
+
+
+async def locked_s(ours: Desk) -> int:
+    """For how long no code is looked at."""
+    asked = (await ours.asked(REVOKE_ALL, {"reason": "x"}))["approval_id"]
+    return int(problem(await ours.give(asked), "second-factor-locked")["retry_after_s"])
+
+
+WAITED = "UPDATE second_factors SET locked_until = locked_until - make_interval(secs => :s) WHERE id = :id"
+
+
+async def test_wrong_codes_lock_a_generator_for_longer_each_time_until_a_right_one(shared: World) -> None:
+    ours = await desk_with_app(shared)
+    for expected_s in (600, 1_200):
+        await wrong_codes(ours, 5)
+        assert expected_s - 5 < await locked_s(ours) <= expected_s
+        await sql(shared, WAITED, id=ours.factor, s=expected_s)
+    await sql(shared, "UPDATE second_factors SET locked_count = 12 WHERE id = :id", id=ours.factor)
+    await wrong_codes(ours, 5)
+    assert 86_395 < await locked_s(ours) <= 86_400
+    await sql(shared, WAITED, id=ours.factor, s=86_400)
+    await ours.approved(REVOKE_ALL, {"reason": "right"})
+    await wrong_codes(ours, 5)
+    assert await locked_s(ours) <= 600
+
+
+async def test_a_code_that_is_mistyped_now_and_then_locks_nothing(shared: World) -> None:
+    ours = await desk_with_app(shared)
+    await wrong_codes(ours, 4)
+    ago = "UPDATE second_factors SET failed_since = failed_since - interval '1 day' WHERE id = :id"
+    await sql(shared, ago, id=ours.factor)
+    await wrong_codes(ours, 4)
+    await ours.approved(REVOKE_ALL, {"reason": "right"})
+    await wrong_codes(ours, 4)
+    await ours.approved(REVOKE_ALL, {"reason": "right again"})
+
+
+async def test_three_wrong_codes_end_an_approval(shared: World) -> None:
     ours = await desk_with_app(shared)
     asked = (await ours.asked(REVOKE_ALL, {"reason": "x"}))["approval_id"]
-    wrong = f"{(int(ours.code()) + 500_000) % 1_000_000:06}"
-    for _ in range(5):
-        problem(await ours.give(asked, totp=wrong), "second-factor-refused")
-    assert problem(await ours.give(asked), "second-factor-locked")["retry_after_s"] == 600
-    waited = "UPDATE second_factors SET failed_since = failed_since - interval '11 minutes' WHERE id = :id"
-    await sql(shared, waited, id=ours.factor)
-    assert (await ours.give(asked)).status_code == 200
+    for _ in range(2):
+        problem(await ours.give(asked, totp=ours.wrong()), "second-factor-refused")
+    assert (await shared.get(f"/v1/approvals/{asked}", key=ours.key)).status_code == 200
+    problem(await ours.give(asked, totp=ours.wrong()), "second-factor-refused")
+    problem(await ours.give(asked), "step-up-not-found")
+    anew = problem(await ours.post(REVOKE_ALL, {"reason": "x"}, approval=asked), "step-up-required")
+    assert anew["approval_id"] != asked
+    assert (await ours.give(anew["approval_id"])).status_code == 200
+
+
+async def test_of_many_wrong_codes_at_once_three_are_looked_at(shared: World) -> None:
+    ours = await desk_with_app(shared)
+    asked = (await ours.asked(REVOKE_ALL, {"reason": "x"}))["approval_id"]
+    answers = await asyncio.gather(*(ours.give(asked, totp=ours.wrong()) for _ in range(8)))
+    assert sorted(each.status_code for each in answers) == [403] * 3 + [404] * 5
+    problem(await ours.give(asked), "step-up-not-found")
+    (row,) = await sql(shared, "SELECT failed_count FROM second_factors WHERE id = :id", id=ours.factor)
+    assert row.failed_count == 3
 
 
 # Approved by an account
@@ -517,7 +592,7 @@ async def test_each_step_is_a_fact_and_no_secret_is_among_them(shared: World) ->
     ours = await desk_with_app(shared)
     body, code = {"reason": "x"}, ours.code()
     approval = (await ours.asked(REVOKE_ALL, body))["approval_id"]
-    wrong = f"{(int(code) + 500_000) % 1_000_000:06}"
+    wrong = ours.wrong()
     await ours.give(approval, totp=wrong)
     await ours.give(approval, totp=code)
     await ours.post(REVOKE_ALL, {"reason": "y"}, approval=approval)

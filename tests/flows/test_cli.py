@@ -297,6 +297,8 @@ def test_a_keys_life_is_steered_with_postgres_alone(shell: Terminal, settings: d
     ((limits, ends_at),) = rows(settings, "SELECT limits, expires_at FROM credentials WHERE name = 'Auditors Ltd'")
     assert (limits, ends_at is not None) == ({"tokens": [str(UUID(int=7))]}, True)
     assert "has the role auditor" in sentence(shell.run(away, *auditor, "operator"))
+    signing = ("keys", "create", "--issuer", "Harbour Estates", "--public-key")
+    assert "64 hexadecimal digits" in sentence(shell.run(away, *signing, "5a" * 31))
 
 
 # verify

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from eth_account import Account
 from web3 import Web3
 
 from scripts import local
@@ -323,6 +324,17 @@ def test_a_contract_of_others_is_adopted_and_read_by_the_processes_that_run(muni
     assert held["amount"] == str(10**18)
     again = muniment("adopt_token", f"address={address}", "--json")
     assert json.loads(again.out)["type"] == "/problems/already-adopted"
+
+
+def test_a_wallet_is_registered_once_its_account_has_signed_what_the_refusal_told(muniment: Muniment) -> None:
+    wallet = Account.from_key(os.urandom(32))
+    order = ("create_key", "name=treasury", "kind=wallet", 'scopes=["issue"]', f"account={wallet.address}")
+    told = muniment(*order, "chain_id=1", "--json")
+    asked = json.loads(told.out)
+    assert (told.code, asked["type"]) == (1, "/problems/wallet-unproved")
+    made = bytes(wallet.sign_typed_data(full_message=asked["typed_data"]).signature).hex()
+    proof = (f"signature=0x{made}", f"signature_expires_at={asked['signature_expires_at']}")
+    assert muniment(*order, "chain_id=1", *proof, "--json").json["account"] == wallet.address
 
 
 # Refusals

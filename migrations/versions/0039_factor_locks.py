@@ -1,0 +1,26 @@
+"""Locks of second factors that grow, and approvals that end after a few wrong codes."""
+
+from alembic import op
+
+revision = "0039"
+down_revision = "0038"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.execute("SET LOCAL lock_timeout = '3s'")
+    op.execute(
+        """ALTER TABLE second_factors ADD COLUMN locked_count integer NOT NULL DEFAULT 0,
+            ADD COLUMN locked_until timestamptz"""
+    )
+    op.execute("GRANT UPDATE (locked_count, locked_until) ON second_factors TO muniment_api")
+    op.execute("ALTER TABLE step_ups ADD COLUMN failed_count integer NOT NULL DEFAULT 0")
+    op.execute("GRANT UPDATE (failed_count, expires_at) ON step_ups TO muniment_api")
+
+
+def downgrade() -> None:
+    op.execute("SET LOCAL lock_timeout = '3s'")
+    op.execute("REVOKE UPDATE (expires_at) ON step_ups FROM muniment_api")
+    op.execute("ALTER TABLE step_ups DROP COLUMN failed_count")
+    op.execute("ALTER TABLE second_factors DROP COLUMN locked_count, DROP COLUMN locked_until")
