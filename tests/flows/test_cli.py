@@ -27,7 +27,7 @@ from service.app import create_app
 from service.chain import artifacts
 from service.db import Database
 from service.keys import keystore
-from service.settings import Settings
+from service.settings import READ_BY, Settings
 from service.transactions.lanes import Lane
 from service.workers import Lease
 from tests.flows import terminal
@@ -445,10 +445,12 @@ def test_a_sender_with_the_wrong_password_says_which_file(shell: Terminal, alone
 
 
 def test_every_missing_setting_is_named(shell: Terminal) -> None:
-    required = [f"MUNIMENT_{name.upper()}" for name, field in Settings.model_fields.items() if field.is_required()]
-    for name in [shell.start({}, *command) for command in (*NEEDS_DATABASE, ("migrate",), ("sender",))]:
+    required = [name for name, field in Settings.model_fields.items() if field.is_required()]
+    commands = (*NEEDS_DATABASE, ("migrate",), ("sender",), ("api",))
+    for command, name in [(command, shell.start({}, *command)) for command in commands]:
         told = sentence(shell.wait(name))
-        assert [each for each in required if each not in told] == []
+        unread = {each for each, readers in READ_BY.items() if command[0] in PROCESSES and command[0] not in readers}
+        assert [each for each in required if (f"MUNIMENT_{each.upper()}" in told) == (each in unread)] == []
 
 
 @pytest.mark.parametrize(

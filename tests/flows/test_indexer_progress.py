@@ -36,7 +36,7 @@ def shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., str]
         monkeypatch.setattr(frame, "err", Console(file=screen, force_terminal=is_terminal, width=120))
         monkeypatch.setattr(processes, "indexer", indexer)
         settings = make_settings(SecretStr("postgresql://nobody"), "http://127.0.0.1:1", tmp_path)
-        monkeypatch.setattr(commands, "read_settings", lambda: settings)
+        monkeypatch.setattr(commands, "read_settings", lambda process: settings)
         commands.indexer()
         return screen.getvalue()
 
