@@ -34,7 +34,7 @@ def api(settings: Settings) -> None:
     import uvicorn
 
     from service.app import create_app
-    from service.web.connections import Connection
+    from service.web.connections import ENDING_WAIT_MAX_S, Connection
 
     telemetry.start("api")
     assert settings.factory  # told at start, not at the first request
@@ -49,6 +49,8 @@ def api(settings: Settings) -> None:
         access_log=False,
         server_header=False,
         date_header=True,
+        # What then still works, without a connection, is cancelled.
+        timeout_graceful_shutdown=int(ENDING_WAIT_MAX_S) + 5,
     )
 
 

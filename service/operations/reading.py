@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Query, Request
 from psycopg.errors import QueryCanceled, SerializationFailure
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.access.http import REFUSED, Following, Viewing
 from service.access.queries import Caller
@@ -63,19 +63,37 @@ _PRIMARY_ALONE = "muniment.primary_alone"
 class ReadAgain:
     """ASGI middleware: a request that the replica could not serve is handled again, by the primary alone.
 
-    So a row that was just written is never told as missing, and a replica that dies takes no answer with it.
+    So a row that was just written is never told as missing, and a replica that dies takes no answer with it. Who asks
+    is proved once: `authenticate` leaves that in the scope's state, which both runs share.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not _may_be_the_replicas(scope):
+            await self._app(scope, receive, send)
+            return
         # Routing writes into the scope, so that the second run needs the first one's as it was.
         again = {**scope, _PRIMARY_ALONE: True}
+        heard: list[Message] = []
+
+        async def hear() -> Message:
+            heard.append(await receive())
+            return heard[-1]
+
+        async def hear_again() -> Message:
+            return heard.pop(0) if heard else await receive()
+
         try:
-            await self._app(scope, receive, send)
+            await self._app(scope, hear, send)
         except PrimaryNeeded:
-            await self._app(again, receive, send)
+            await self._app(again, hear_again, send)
+
+
+def _may_be_the_replicas(scope: Scope) -> bool:
+    """Whether a request only reads: what writes must know the newest state."""
+    return scope["type"] == "http" and scope["method"] == "GET" and _PRIMARY_ALONE not in scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,8 +224,7 @@ async def reading_at(
 def _reading(request: Request, caller: Caller, **asked: Any) -> Reading:
     state, cursor = request.app.state, opened(request.query_params.get("cursor"))
     pin = Pin.of(cursor) if cursor else None
-    # A body is read once, and what writes must know the newest state.
-    replica = state.replica if request.method == "GET" and _PRIMARY_ALONE not in request.scope else None
+    replica = state.replica if _may_be_the_replicas(request.scope) else None
     return Reading(state.db, caller, state.settings.chain_id, pin=pin, replica=replica, **{"at_block": None, **asked})
 
 

@@ -16,6 +16,7 @@ from service.web.problems import (
     InternalError,
     InvalidRequest,
     ProblemNotFound,
+    TooManyBodies,
 )
 from service.web.queries import KNOWN_QUERY
 
@@ -59,7 +60,7 @@ def documented(*problems: type[Problem]) -> dict[int | str, dict[str, Any]]:
     responses: dict[int | str, dict[str, Any]] = {}
     everywhere: tuple[type[Problem], ...] = (InvalidRequest, DatabaseUnavailable, InternalError)
     if BodyTooLarge in problems:
-        everywhere += (BodyTooSlow,)
+        everywhere += (BodyTooSlow, TooManyBodies)
     for problem in sorted({*problems, *everywhere}, key=lambda kind: (kind.status, kind.slug)):
         _add(responses.setdefault(problem.status, {}), problem)
     return responses

@@ -1,23 +1,46 @@
-"""Connections of the API: who opens one and says nothing, or says it slowly, does not hold it."""
+"""Connections of the API: who says nothing, says it slowly or does not listen holds none, nor do too many at a time."""
 
 import asyncio
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from service.telemetry import logger
+
 HEADERS_WAIT_MAX_S = 10.0
 """Longest time from a connection, or from a request's first byte, to the end of the request's headers."""
 
+UNREAD_WAIT_MAX_S = 30.0
+"""Time in which whoever is answered must take some of an answer that waits for it."""
+
+ENDING_WAIT_MAX_S = 15.0
+"""Longest time from the process's end, as it was asked for, to that of each connection: more than a request without a
+stream takes."""
+
+CONNECTIONS_MAX = 900
+"""Connections of one process at a time: fewer than the 1,024 files that a process may open where nobody allows more."""
+
 
 class Connection(HttpToolsProtocol):
-    """uvicorn's connection, which waits for headers without end; bodies are timed in `limits.py`."""
+    """uvicorn's connection, which waits without end for headers, for its answer to be taken and for its own close.
+
+    Bodies are timed in `limits.py`.
+    """
 
     _waiting: asyncio.TimerHandle | None = None
+    _looking: asyncio.TimerHandle | None = None
+    _ending: asyncio.TimerHandle | None = None
+    _unread_bytes = 0
 
     def connection_made(self, transport: Any) -> None:
-        """A connection without a request yet."""
+        """A connection without a request yet; one too many is ended."""
         super().connection_made(transport)
+        if len(self.connections) > CONNECTIONS_MAX:
+            logger().warning("connections_full", count=CONNECTIONS_MAX)
+            transport.abort()
+            return
         self._wait()
+        self._look_later()
 
     def data_received(self, data: bytes) -> None:
         """A part of a request."""
@@ -31,9 +54,22 @@ class Connection(HttpToolsProtocol):
         self._stop_waiting()
         super().on_headers_complete()
 
+    def resume_writing(self) -> None:
+        """The other side took enough for more to be written."""
+        self._unread_bytes = 0
+        super().resume_writing()
+
+    def shutdown(self) -> None:
+        """The process ends: what is not answered soon never is."""
+        super().shutdown()
+        self._ending = self.loop.call_later(ENDING_WAIT_MAX_S, self.transport.abort)
+
     def connection_lost(self, exc: Exception | None) -> None:
         """The other side, or this one, is gone."""
         self._stop_waiting()
+        for timer in (self._looking, self._ending):
+            if timer is not None:
+                timer.cancel()
         super().connection_lost(exc)
 
     def _wait(self) -> None:
@@ -43,3 +79,17 @@ class Connection(HttpToolsProtocol):
         if self._waiting is not None:
             self._waiting.cancel()
             self._waiting = None
+
+    def _look_later(self) -> None:
+        self._looking = self.loop.call_later(UNREAD_WAIT_MAX_S, self._look)
+
+    def _look(self) -> None:
+        """End a connection of which nothing was taken since the last look, though nothing else was to be done."""
+        unread_bytes = self.transport.get_write_buffer_size()
+        # Only then does nothing more come to be written, so that the same number means that nothing was taken.
+        stuck = self.flow.write_paused or self.transport.is_closing()
+        if stuck and unread_bytes and unread_bytes == self._unread_bytes:
+            self.transport.abort()
+            return
+        self._unread_bytes = unread_bytes
+        self._look_later()

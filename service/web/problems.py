@@ -47,6 +47,13 @@ class BodyTooSlow(Problem):
     slug, title, status = "body-too-slow", "The request body came too slowly", 408
 
 
+class TooManyBodies(Problem):
+    """The service holds as many bytes of request bodies as it may, and this is a large one; nothing was changed, and
+    the same request may be sent again."""
+
+    slug, title, status = "too-many-bodies", "Too many large request bodies at a time", 503
+
+
 class RouteNotFound(Problem):
     """There is no such path."""
 
@@ -60,7 +67,7 @@ class MethodNotAllowed(Problem):
 
 
 class DatabaseUnavailable(Problem):
-    """Postgres does not answer; nothing was changed, and the same request may be sent again."""
+    """Postgres does not answer, so whether this was done is not known; the same request with the same key is safe."""
 
     slug, title, status = "database-unavailable", "The database does not answer", 503
 
@@ -76,6 +83,8 @@ class ProblemNotFound(Problem):
 
     slug, title, status = "problem-not-found", "No such problem", 404
 
+
+_NOT_KNOWN = "whether this was done is not known: send the same request again, with the same idempotency key"
 
 _BY_STATUS = {
     401: {"WWW-Authenticate": "Bearer"},
@@ -141,7 +150,7 @@ def install(app: FastAPI) -> None:
         @app.exception_handler(kind)
         async def unavailable(request: Request, error: Exception) -> JSONResponse:
             logger().warning("database_unavailable", error_kind=type(error).__name__, path=request.url.path)
-            return render(request, DatabaseUnavailable("send the same request again, with the same idempotency key"))
+            return render(request, DatabaseUnavailable(_NOT_KNOWN))
 
     app.add_middleware(FaultBarrier)
 

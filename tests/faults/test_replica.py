@@ -24,8 +24,10 @@ from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from scripts import local
+from service.access.rates import Quotas, Standing
 from service.db import Database, Reads, Replica
 from service.mirror import queries
+from tests.access.signing import new_signing, register
 from tests.conftest import TEMPLATE
 from tests.world import World, make_settings, open_world
 
@@ -194,6 +196,43 @@ async def test_a_refusal_is_the_primarys(world: World, token_id: str, asked: lis
     answer = await world.get(f"/v1/tokens/{token_id}", at_block=10**9)
     assert (answer.status_code, answer.json()["type"]) == (422, "/problems/block-in-future")
     assert asked == ["replica", "primary"]
+
+
+async def test_a_signed_read_that_the_replica_refuses_is_judged_once(world: World, asked: list[str]) -> None:
+    signing = new_signing()
+    await register(world.db, world.settings, signing, like_key=world.key.split("_")[2][:11])
+    await well(world)
+    path = f"/v1/tokens/{uuid.uuid4()}"
+    for body in (b"", b"unread"):
+        headers = signing.headers("GET", path, body)
+        async with asyncio.timeout(SOON_S):
+            first = await world.client.request("GET", path, content=body, headers=headers)
+            again = await world.client.request("GET", path, content=body, headers=headers)
+        assert (first.status_code, first.json()["type"]) == (404, "/problems/token-not-found")
+        assert again.json()["type"] == "/problems/nonce-replayed"
+    assert asked == ["replica", "primary"] * 2
+
+
+@pytest.mark.parametrize("signed", [False, True])
+async def test_a_read_that_is_asked_twice_takes_one_request_off_the_quota(
+    world: World, asked: list[str], monkeypatch: pytest.MonkeyPatch, signed: bool
+) -> None:
+    signing = new_signing()
+    await register(world.db, world.settings, signing, like_key=world.key.split("_")[2][:11])
+    await well(world)
+    take, taken = Quotas.take, []
+
+    def counted(quotas: Quotas, key_id: str, issuer_id: uuid.UUID) -> list[Standing]:
+        taken.append(key_id)
+        return take(quotas, key_id, issuer_id)
+
+    monkeypatch.setattr(Quotas, "take", counted)
+    path = f"/v1/tokens/{uuid.uuid4()}"
+    headers = signing.headers("GET", path) if signed else {"Authorization": f"Bearer {world.key}"}
+    async with asyncio.timeout(SOON_S):
+        answer = await world.client.get(path, headers=headers)
+    assert "ratelimit" in answer.headers
+    assert (len(taken), asked) == (1, ["replica", "primary"])
 
 
 async def test_what_was_shown_at_a_moment_is_asked_of_the_primary(

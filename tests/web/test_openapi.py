@@ -117,7 +117,7 @@ def test_what_any_route_may_answer_is_documented_at_each(path: str, operation: d
     if operation.get("parameters") and path.startswith("/v1"):
         expected |= {"invalid-request"}
     if "requestBody" in operation:
-        expected |= {"body-too-large", "body-too-slow"}
+        expected |= {"body-too-large", "body-too-slow", "too-many-bodies"}
     if writes(operation):
         expected |= {"idempotency-key-reused", "idempotency-key-busy", "idempotency-key-missing"}
     if any(parameter["name"] == "cursor" for parameter in operation.get("parameters", [])):
