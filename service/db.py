@@ -4,14 +4,14 @@ import asyncio
 import secrets
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, LiteralString
 from uuid import UUID
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import psycopg
 from psycopg import AsyncConnection, AsyncTransaction, IsolationLevel
@@ -138,6 +138,39 @@ class _IntBinaryLoader(NumericBinaryLoader):
         return int(super().load(data))
 
 
+class Turns:
+    """So many at a time for each name; the others wait their turn, and a name that nobody uses is forgotten.
+
+    Args:
+        most: how many at a time.
+        patience_s: longest wait for a turn.
+    """
+
+    def __init__(self, most: int, *, patience_s: float) -> None:
+        self._most, self._patience_s = most, patience_s
+        self._free: WeakValueDictionary[Hashable, asyncio.Semaphore] = WeakValueDictionary()
+
+    @asynccontextmanager
+    async def turn(self, name: Hashable) -> AsyncIterator[None]:
+        """One turn.
+
+        Raises:
+            sqlalchemy.exc.TimeoutError: of UNAVAILABLE; none came.
+        """
+        free = self._free.get(name)
+        if free is None:
+            self._free[name] = free = asyncio.Semaphore(self._most)
+        try:
+            async with asyncio.timeout(self._patience_s):
+                await free.acquire()
+        except TimeoutError:
+            raise sa_exc.TimeoutError("others of the same kind are before it, and do not end") from None
+        try:
+            yield
+        finally:
+            free.release()
+
+
 class Reads:
     """One process's way to read of one Postgres, in the role that holds just its rights.
 
@@ -258,6 +291,7 @@ class Database(Reads):
             hide_parameters=True,
         )
         self._sessions = async_sessionmaker(self._engine, expire_on_commit=False)
+        self._turns = Turns(max(1, connections_max - max(1, connections_max // 4)), patience_s=CONNECT_TIMEOUT_S)
 
     async def close(self) -> None:
         """Give every connection back."""
@@ -266,9 +300,17 @@ class Database(Reads):
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncSession]:
-        """One DB transaction: committed at the end of the block, undone by any exception."""
+        """One DB transaction: committed at the end of the block, undone by any exception.
+
+        Those of one issuer leave a quarter of the connections to others, whatever they wait for.
+        """
+        acting = _ACTING.get()
         try:
-            async with self._sessions() as session, session.begin():
+            async with (
+                nullcontext() if acting in ("", EVERY_ISSUER) else self._turns.turn(acting),
+                self._sessions() as session,
+                session.begin(),
+            ):
                 await _tell(session)
                 yield session
         except (sa_exc.InternalError, psycopg.InternalError) as error:

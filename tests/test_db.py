@@ -6,10 +6,12 @@ import time
 from uuid import RFC_4122, UUID
 
 import pytest
+from pydantic import SecretStr
+from sqlalchemy import exc as sa_exc
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from service.db import Database, new_id
+from service.db import Database, Turns, acting_for, new_id
 
 
 def test_an_id_is_a_version_7_uuid_of_now() -> None:
@@ -79,3 +81,55 @@ async def test_an_error_does_not_tell_the_parameters(db: Database) -> None:
         async with db.transaction() as session:
             await session.execute(text("SELECT CAST(:given AS text) FROM nowhere"), {"given": "a caller's secret"})
     assert "a caller's secret" not in str(raised.value)
+
+
+async def test_one_issuers_db_transactions_leave_a_connection_to_others(database_url: SecretStr) -> None:
+    db, ours, theirs = Database(database_url, role=None, connections_max=4), new_id(), new_id()
+    free, held = asyncio.Event(), 0
+
+    async def hold() -> None:
+        nonlocal held
+        async with db.transaction():
+            held += 1
+            await free.wait()
+
+    with acting_for([ours]):
+        holders = [asyncio.create_task(hold()) for _ in range(6)]
+    with acting_for([theirs]):
+        for _ in range(3):
+            async with asyncio.timeout(2), db.transaction() as session:
+                assert await session.scalar(text("SELECT 1")) == 1
+    assert held == 3
+    free.set()
+    await asyncio.gather(*holders)
+    assert held == 6
+    await db.close()
+
+
+async def test_a_turn_comes_in_order_and_names_that_nobody_uses_are_forgotten() -> None:
+    turns, order = Turns(1, patience_s=5), []
+
+    async def take(number: int) -> None:
+        async with turns.turn("row"):
+            order.append(number)
+            await asyncio.sleep(0)
+
+    async with turns.turn("row"), turns.turn("another row"):
+        waiting = [asyncio.create_task(take(number)) for number in range(4)]
+        await asyncio.sleep(0)
+        waiting[1].cancel()
+        await asyncio.wait([waiting[1]])
+    await asyncio.gather(*waiting[:1], *waiting[2:])
+    assert order == [0, 2, 3]
+    del waiting
+    assert not turns._free
+
+
+async def test_who_waits_too_long_for_a_turn_is_told_as_of_a_busy_database() -> None:
+    turns = Turns(1, patience_s=0.01)
+    async with turns.turn("row"):
+        with pytest.raises(sa_exc.TimeoutError):
+            async with turns.turn("row"):
+                raise AssertionError("two at a time")
+    async with turns.turn("row"):
+        assert len(turns._free) == 1

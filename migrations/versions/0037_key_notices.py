@@ -2,6 +2,12 @@
 
 The dispatcher tells it, and clears away what is kept of uses and refusals for long enough. Refusals have row security,
 and the network that the last one of a day came from.
+
+Whoever names amounts waits while their index is built. Then credentials are locked, and refusals after them, as whoever
+counts them does: from there to the end of all migrations nobody is let in, for as long as it takes to add columns and
+build the small indexes of these two. Uses, by far the most rows, are not touched: they are found by credential, and a
+process that counts reads credentials before it writes them, so that an index of theirs and columns of those would
+deadlock. Whoever migrates gives up after a lock's three seconds, and nothing is changed: run it again.
 """
 
 from alembic import op
@@ -11,14 +17,14 @@ down_revision = "0036"
 branch_labels = None
 depends_on = None
 
+AMOUNTS = "CREATE INDEX amounts_taken_day_idx ON amounts_taken (day)"
+
 TOLD = """
 ALTER TABLE credentials ADD COLUMN straggled_percent smallint NOT NULL DEFAULT 0,
     ADD COLUMN rotation_told_at timestamptz, ADD COLUMN stale_told_at timestamptz;
-ALTER TABLE access_refusals ADD COLUMN network varchar NOT NULL DEFAULT '';
 CREATE INDEX credentials_kept_idx ON credentials (created_at) WHERE revoked_at IS NULL AND replaced_by IS NULL;
-CREATE INDEX credential_uses_day_idx ON credential_uses (day);
-CREATE INDEX access_refusals_day_idx ON access_refusals (day);
-CREATE INDEX amounts_taken_day_idx ON amounts_taken (day)
+ALTER TABLE access_refusals ADD COLUMN network varchar NOT NULL DEFAULT '';
+CREATE INDEX access_refusals_day_idx ON access_refusals (day)
 """
 
 SEEN = """id, caller_id, created_at, not_before, activated_at, expires_at, retires_at, suspended_at, revoked_at,
@@ -48,7 +54,7 @@ OTHERS = "muniment_sender, muniment_indexer, muniment_dispatcher"
 
 def upgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '3s'")
-    for statements in (TOLD, GRANTS):
+    for statements in (AMOUNTS, TOLD, GRANTS):
         op.execute(statements)
     op.execute(f"CREATE POLICY confined ON access_refusals TO muniment_api USING ({RULE}) WITH CHECK ({RULE})")
     op.execute(f"CREATE POLICY whole ON access_refusals TO {OTHERS} USING (true) WITH CHECK (true)")
@@ -57,13 +63,13 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '3s'")
-    op.execute("ALTER TABLE access_refusals DISABLE ROW LEVEL SECURITY")
-    for policy in ("whole", "confined"):
-        op.execute(f"DROP POLICY {policy} ON access_refusals")
     op.execute(UNGRANTS)
-    for table in ("access_refusals", "credential_uses", "amounts_taken"):
-        op.execute(f"DROP INDEX {table}_day_idx")
-    op.execute("ALTER TABLE access_refusals DROP COLUMN network")
+    op.execute("DROP INDEX amounts_taken_day_idx")
     op.execute("DROP INDEX credentials_kept_idx")
     for column in ("straggled_percent", "rotation_told_at", "stale_told_at"):
         op.execute(f"ALTER TABLE credentials DROP COLUMN {column}")
+    op.execute("ALTER TABLE access_refusals DISABLE ROW LEVEL SECURITY")
+    for policy in ("whole", "confined"):
+        op.execute(f"DROP POLICY {policy} ON access_refusals")
+    op.execute("DROP INDEX access_refusals_day_idx")
+    op.execute("ALTER TABLE access_refusals DROP COLUMN network")

@@ -1,6 +1,7 @@
 """Webhooks that are removed in stretches; when one failed last; one whose secrets do not open here, our own fault."""
 
 from alembic import op
+from sqlalchemy import text
 
 revision = "0038"
 down_revision = "0037"
@@ -23,7 +24,6 @@ GRANT DELETE ON webhooks, webhook_subjects, webhook_deliveries TO muniment_dispa
 REVOKED = """
 REVOKE DELETE ON webhooks, webhook_subjects, webhook_deliveries FROM muniment_dispatcher;
 GRANT DELETE ON webhooks TO muniment_api;
-DELETE FROM webhooks WHERE removed_at IS NOT NULL;
 ALTER TABLE webhooks DROP removed_at, DROP failed_at, DROP unreadable_since
 """
 
@@ -36,4 +36,16 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '3s'")
+    _refuse_removed()
     op.execute(REVOKED)
+
+
+def _refuse_removed() -> None:
+    """An older version would send to them again, and a statement that deletes all their messages has no bound."""
+    op.execute("LOCK TABLE webhooks IN ACCESS EXCLUSIVE MODE")
+    count = op.get_bind().scalar(text("SELECT count(*) FROM webhooks WHERE removed_at IS NOT NULL"))
+    if count:
+        raise RuntimeError(
+            f"{count} webhooks are removed, and what is left of them is not cleared away yet: nothing was changed; "
+            "let the dispatcher run until SELECT count(*) FROM webhooks WHERE removed_at IS NOT NULL is 0, then go back"
+        )

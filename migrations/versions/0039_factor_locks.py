@@ -1,4 +1,4 @@
-"""Locks of second factors that grow, and approvals that end after a few wrong codes."""
+"""Locks of second factors that grow, and approvals that end after a few wrong codes and are found by what was asked."""
 
 from alembic import op
 
@@ -10,6 +10,7 @@ depends_on = None
 
 def upgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '3s'")
+    op.execute("CREATE INDEX step_ups_print_idx ON step_ups (issuer_id, print)")
     op.execute(
         """ALTER TABLE second_factors ADD COLUMN locked_count integer NOT NULL DEFAULT 0,
             ADD COLUMN locked_until timestamptz"""
@@ -23,4 +24,5 @@ def downgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '3s'")
     op.execute("REVOKE UPDATE (expires_at) ON step_ups FROM muniment_api")
     op.execute("ALTER TABLE step_ups DROP COLUMN failed_count")
+    op.execute("DROP INDEX step_ups_print_idx")
     op.execute("ALTER TABLE second_factors DROP COLUMN locked_count, DROP COLUMN locked_until")

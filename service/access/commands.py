@@ -15,6 +15,7 @@ from service import journal
 from service.access import apikeys
 from service.access.apikeys import Scope
 from service.access.key_limits import NO_LIMITS, Limits
+from service.access.key_turns import in_turn, insist_on_room
 from service.access.roles import SCOPES, Role, life_s, within
 from service.access.tables import CallerRow, CredentialRow, IssuerRow
 from service.db import new_id
@@ -74,6 +75,7 @@ async def create_key(
     Raises:
         UnknownIssuer: no issuer of this name.
         RoleUnfit: the caller has another role, or the key would go beyond it.
+        TooManyKeys: the issuer has as many as it may.
     """
     key = apikeys.make(environment)
     proof = {"kind": "bearer", "secret_hmac": key.hashed(pepper), "pepper_version": pepper_version}
@@ -86,7 +88,7 @@ async def register_key(session: AsyncSession, public_key: bytes, *, issuer: str,
     """Make a credential of an Ed25519 public key, 32 bytes, for a caller as of `create_key`; the credential's id.
 
     Raises:
-        UnknownIssuer, RoleUnfit: as of `create_key`.
+        UnknownIssuer, RoleUnfit, TooManyKeys: as of `create_key`.
     """
     key_id = apikeys.new_public_id()
     proof = {"kind": "ed25519", "public_key": public_key}
@@ -100,6 +102,8 @@ async def _add(
     issuer_id = await session.scalar(select(IssuerRow.id).where(IssuerRow.name == issuer))
     if issuer_id is None:
         raise UnknownIssuer(f"there is no issuer {issuer!r}: create it with `muniment issuers create`")
+    await in_turn(session, issuer_id)
+    await insist_on_room(session, issuer_id)
     caller_id, has = await _caller(session, issuer_id, caller, grant.role)
     named = _scopes(caller, has, grant.role, grant.scopes)
     try:

@@ -82,6 +82,8 @@ async def authenticate(
 ) -> Caller:
     """The caller that the request's key belongs to, or the one that signed it.
 
+    A request that is handled again has proved itself: its nonce is spent, and it is off the quotas.
+
     Raises:
         Unauthorized: for every reason alike, so that nothing can be learnt from the answer.
         KeyExpired: of a credential that has proved itself.
@@ -89,6 +91,21 @@ async def authenticate(
         HeaderRepeated: it can be read in two ways.
         RequestValidationError: the query has a parameter that the route does not know, or one twice.
     """
+    if not hasattr(request.state, "standings"):
+        await _admit(request, given)
+    caller: Caller = request.state.caller
+    # What follows sees this issuer's rows alone.
+    act_for(caller.issuer_id)
+    walks(request, caller.id)
+    await known_query(request)
+    for name in SAID_ONCE:
+        if len(request.headers.getlist(name)) > 1:
+            raise HeaderRepeated(f"send {name} once", header=name)
+    return caller
+
+
+async def _admit(request: Request, given: HTTPAuthorizationCredentials | None) -> None:
+    """Leave the caller, and how its quotas stand, in the request's state."""
     admission: Admission = request.app.state.admission
     quotas: Quotas = request.app.state.quotas
     address = request.client.host if request.client else None
@@ -102,16 +119,8 @@ async def authenticate(
     except (Unauthorized, KeyExpired, NonceReplayed, SignatureStale, WalletUnanswered):
         quotas.failed(address)
         raise
-    # What follows sees this issuer's rows alone.
-    act_for(caller.issuer_id)
-    walks(request, caller.id)
     request.state.caller = caller
     request.state.standings = standings or quotas.take(caller.key_id, caller.issuer_id)
-    await known_query(request)
-    for name in SAID_ONCE:
-        if len(request.headers.getlist(name)) > 1:
-            raise HeaderRepeated(f"send {name} once", header=name)
-    return caller
 
 
 async def _proved(

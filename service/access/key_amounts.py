@@ -13,7 +13,10 @@ from service.access.key_limits import Limits, read_limits
 from service.access.key_problems import LimitExceeded
 from service.access.queries import Caller
 from service.access.step_approvals import PER_KEY, Approval
-from service.db import Database
+from service.db import Database, Turns
+
+COUNTING_PATIENCE_S = 10.0
+"""As long as for any lock."""
 
 T = TypeVar("T")
 
@@ -32,6 +35,9 @@ RETURNING amount
 
 _TAKEN: LiteralString = """SELECT amount, unapproved FROM amounts_taken
 WHERE caller_id = %s AND token_id = %s AND day = (now() AT TIME ZONE 'utc')::date"""
+
+
+_COUNTING = Turns(1, patience_s=COUNTING_PATIENCE_S)
 
 
 class _NotTakenError(Exception):
@@ -88,6 +94,7 @@ class Moved:
         Raises:
             LimitExceeded: more than `amount_max`, or than the day leaves.
             StepUpRequired, SecondFactorMissing, ApprovalMismatch: more than passes without an approval.
+            IdempotencyKeyReused: so, and the key is spent.
         """
         if not self._is_held:
             return
@@ -106,14 +113,18 @@ class Moved:
             await self._approve()
 
     async def accepted(self, db: Database, store: Callable[[], Awaitable[T]]) -> T:
-        """What `store` answers, which opens a DB transaction and takes in it.
+        """What `store` answers, which opens a DB transaction and takes in it: at last, since it holds the day's row.
 
         Raises:
             LimitExceeded, StepUpRequired, SecondFactorMissing, ApprovalMismatch: others took meanwhile what was left.
         """
+        if not self.is_counted:
+            return await store()
         while True:
             try:
-                return await store()
+                # Those that wait for one row wait here, and not each with a connection to Postgres.
+                async with _COUNTING.turn((self.caller.id, self.token_id)):
+                    return await store()
             except _NotTakenError:
                 await self.insist(db)
 
@@ -157,6 +168,7 @@ class Moved:
 
     async def _approve(self) -> None:
         await self.approval.insist(PER_KEY, f"{self.amount} base units of token {self.token_id}")
+        self.approval.refuse_spent()
 
     @property
     def _is_held(self) -> bool:

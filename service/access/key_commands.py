@@ -29,6 +29,7 @@ from service.access.key_problems import (
 )
 from service.access.key_queries import COLUMNS, KeyInfo, info
 from service.access.key_states import OPENS, STATE, State
+from service.access.key_turns import in_turn, insist_on_room
 from service.access.queries import Caller
 from service.access.roles import READ_ONLY, SCOPES, included, life_s, opened, within
 from service.access.tables import CredentialRow
@@ -73,16 +74,11 @@ class Made:
 
 _HELD: LiteralString = f"""
 SELECT {COLUMNS} FROM credentials k JOIN callers c ON c.id = k.caller_id
-WHERE k.id = :id AND c.issuer_id = :issuer FOR UPDATE OF k
+WHERE k.id = ANY(CAST(:ids AS varchar[])) AND c.issuer_id = :issuer ORDER BY k.id FOR NO KEY UPDATE OF k
 """
 
-
-async def _in_turn(session: AsyncSession, by: By) -> None:
-    """Wait for whoever makes or ends credentials of this issuer: none may be made beside an end of all."""
-    await session.execute(
-        text("SELECT pg_advisory_xact_lock(hashtextextended('muniment keys ' || :issuer, 0))"),
-        {"issuer": str(by.issuer_id)},
-    )
+_FORMER: LiteralString = """SELECT f.id FROM credentials k JOIN credentials f ON f.family_id = k.family_id
+WHERE k.id = :id AND f.replaced_by = k.id"""
 
 
 def _insist_on_open(asking: KeyInfo) -> None:
@@ -97,10 +93,27 @@ async def held(session: AsyncSession, by: By, id: str) -> KeyInfo:
     Raises:
         KeyNotFound: none of the issuer's.
     """
-    row = (await session.execute(text(_HELD), {"id": id, "issuer": by.issuer_id})).one_or_none()
-    if row is None:
+    return (await _all_held(session, by, [id]))[0]
+
+
+async def _held_beside(session: AsyncSession, by: By, id: str) -> tuple[KeyInfo, KeyInfo | None]:
+    """A credential and the asking one, which the command line has not; locked at once, with the former version.
+
+    Raises:
+        KeyNotFound: one of them is none of the issuer's.
+    """
+    formers = (await session.scalars(text(_FORMER), {"id": id})).all()
+    found = await _all_held(session, by, [id, *([] if by.key_id is None else [by.key_id]), *formers])
+    return found[0], None if by.key_id is None else found[1]
+
+
+async def _all_held(session: AsyncSession, by: By, ids: Sequence[str]) -> list[KeyInfo]:
+    """Credentials in the order of their ids as given; locked in that of the ids, as by whoever writes their uses."""
+    rows = await session.execute(text(_HELD), {"ids": sorted({*ids}), "issuer": by.issuer_id})
+    found = {row[0]: info(row) for row in rows}
+    if not {*ids} <= {*found}:
         raise KeyNotFound("GET /v1/keys lists them all")
-    return info(row)
+    return [found[each] for each in ids]
 
 
 async def create(session: AsyncSession, issuing: Issuing, caller: Caller, order: KeyOrder) -> Made:
@@ -112,8 +125,10 @@ async def create(session: AsyncSession, issuing: Issuing, caller: Caller, order:
         KeyNotInState: the asking one was ended meanwhile.
         KeyOfAnotherCaller: there is a caller of the new one's name.
         WalletTaken: its account is in use.
+        TooManyKeys: the issuer has as many as it may.
     """
-    await _in_turn(session, By.caller(caller))
+    await in_turn(session, caller.issuer_id)
+    await insist_on_room(session, caller.issuer_id)
     asking = await held(session, By.caller(caller), caller.key_id)
     _insist_on_open(asking)
     now = await _now(session)
@@ -147,8 +162,8 @@ async def rotate(session: AsyncSession, issuing: Issuing, by: By, id: str, order
         WalletTaken: the next version's account is in use.
         ValueError: the order's proof is not what the kind takes.
     """
-    await _in_turn(session, by)
-    old = await held(session, by, id)
+    await in_turn(session, by.issuer_id)
+    old, asking = await _held_beside(session, by, id)
     _insist_on_own(by, old)
     if old.state is not State.ACTIVE:
         raise KeyNotInState(f"the key is {old.state}: rotate its successor, or make another", state=old.state)
@@ -157,7 +172,7 @@ async def rotate(session: AsyncSession, issuing: Issuing, by: By, id: str, order
     order.insist_on_proof(kind)
     now = await _now(session)
     ends_at = _ends_at(now, order.expires_in_s, otherwise=old.expires_at)
-    await _insist_on_no_more(session, by, old, ends_at)
+    _insist_on_no_more(by, asking, old, ends_at)
     row: dict[str, Any] = {"family_id": old.family_id, "version": version, "caller_id": old.caller_id}
     row |= {"created_by": by.key_id, "name": old.name, "scopes": old.scopes, "limits": old.limits}
     at_once = order.overlap_starts is OverlapStarts.NOW
@@ -198,13 +213,13 @@ async def activate(session: AsyncSession, by: By, id: str) -> None:
         KeyNotInState: it is not pending, or its time has not come.
         KeyExceedsGrantor: it has rights or a life that the asking credential has not.
     """
-    await _in_turn(session, by)
-    key = await held(session, by, id)
+    await in_turn(session, by.issuer_id)
+    key, asking = await _held_beside(session, by, id)
     early = key.not_before is not None and key.not_before > await _now(session)
     if key.state is not State.PENDING or early:
         told = "is not to be used yet" if early else f"is {key.state}"
         raise KeyNotInState(f"the key {told}: only a pending one whose time has come begins", state=key.state)
-    await _insist_on_no_more(session, by, key, _end_of(key))
+    _insist_on_no_more(by, asking, key, _end_of(key))
     await _begin(session, by, id)
 
 
@@ -222,7 +237,8 @@ async def _begin(session: AsyncSession, by: By, id: str) -> None:
         text(
             """UPDATE credentials
             SET retires_at = least(expires_at, clock_timestamp() + make_interval(secs => overlap_s))
-            WHERE replaced_by = :id AND retires_at IS NULL"""
+            WHERE family_id = (SELECT family_id FROM credentials WHERE id = :id)
+                AND replaced_by = :id AND retires_at IS NULL"""
         ),
         {"id": id},
     )
@@ -251,11 +267,11 @@ async def resume(session: AsyncSession, by: By, id: str) -> None:
         KeyNotInState: it is not suspended.
         KeyExceedsGrantor: it has rights or a life that the asking credential has not.
     """
-    await _in_turn(session, by)
-    key = await held(session, by, id)
+    await in_turn(session, by.issuer_id)
+    key, asking = await _held_beside(session, by, id)
     if key.state is not State.SUSPENDED:
         raise KeyNotInState(f"the key is {key.state}", state=key.state)
-    await _insist_on_no_more(session, by, key, _end_of(key))
+    _insist_on_no_more(by, asking, key, _end_of(key))
     await _set(session, id, "suspended_at = NULL, suspended_for = NULL")
     await _record(session, "key.resumed", by, id, {})
 
@@ -296,7 +312,7 @@ async def change(session: AsyncSession, by: By, id: str, order: ChangeOrder) -> 
 
 async def revoke_all(session: AsyncSession, by: By, reason: str, *, sparing: str | None) -> int:
     """Break the glass: end every credential of the issuer for ever, but one that is spared; how many that were."""
-    await _in_turn(session, by)
+    await in_turn(session, by.issuer_id)
     rows = await session.execute(
         text(
             """WITH held AS (
@@ -431,7 +447,7 @@ def _insist_on_grant(
         raise KeyExceedsGrantor("ask with a key that has it, or ask for less", exceeds=exceeds)
 
 
-async def _insist_on_no_more(session: AsyncSession, by: By, key: KeyInfo, ends_at: datetime | None) -> None:
+def _insist_on_no_more(by: By, asking: KeyInfo | None, key: KeyInfo, ends_at: datetime | None) -> None:
     """Make sure that a credential which is to open something again, or longer, does nothing that the asking one can't;
     the command line may do everything.
 
@@ -439,9 +455,8 @@ async def _insist_on_no_more(session: AsyncSession, by: By, key: KeyInfo, ends_a
         KeyExceedsGrantor: it does.
         KeyNotInState: the asking one was ended meanwhile.
     """
-    if by.key_id is None:
+    if asking is None:
         return
-    asking = key if by.key_id == key.id else await held(session, by, by.key_id)
     _insist_on_open(asking)
     _insist_on_grant(asking, key.scopes, read_limits(key.limits), ends_at, role=by.role)
 

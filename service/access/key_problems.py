@@ -81,6 +81,12 @@ class KeyLimitsWidened(Problem):
     slug, title, status = "key-limits-widened", "A key's rights can only shrink", 409
 
 
+class TooManyKeys(Problem):
+    """The issuer has as many keys as it may that have not ended; versions of one count as one."""
+
+    slug, title, status = "too-many-keys", "Too many keys", 409
+
+
 class WalletUnproved(Problem):
     """The account has to agree first: sign `typed_data`, and send the request again with the signature."""
 

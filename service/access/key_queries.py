@@ -6,7 +6,7 @@ from typing import Any, LiteralString
 from uuid import UUID
 
 from service.access.key_problems import KeyNotFound
-from service.access.key_states import NOTICES, STATE, STRAGGLES, Notice, State
+from service.access.key_states import NOTICES, STATE, STRAGGLES, UNENDED, Notice, State
 from service.access.key_traffic import NOTED
 from service.db import Database, ReadConnection
 
@@ -182,7 +182,7 @@ async def noticed(connection: ReadConnection) -> dict[Notice, int]:
     cursor = await connection.execute(
         f"""SELECT notice, count(*) FROM credentials k JOIN callers c ON c.id = k.caller_id
             CROSS JOIN unnest({NOTICES}) AS notice
-        WHERE k.revoked_at IS NULL AND c.deleted_at IS NULL GROUP BY 1"""
+        WHERE {UNENDED} AND c.deleted_at IS NULL GROUP BY 1"""
     )
     counts: dict[str, int] = dict(await cursor.fetchall())
     return {notice: counts.get(notice, 0) for notice in Notice}

@@ -89,7 +89,7 @@ _MAKE = (
 )
 
 
-@router.post("/keys", status_code=201, responses=documented(*_MAKE, *CRITICAL))
+@router.post("/keys", status_code=201, responses=documented(*_MAKE, problems.TooManyKeys, *CRITICAL))
 async def create_key(
     order: KeyOrder,
     caller: Administering,
@@ -101,7 +101,8 @@ async def create_key(
     proving: Proving,
 ) -> MadeKeyView:
     """Make a credential for the caller that asks, or for a new auditor; no right or day of life beyond the asking
-    one's. A new caller's role is critical. A wallet's account agrees first: without its signature the answer is
+    one's. An issuer has at most 1,000 keys that have not ended, versions of one counted once; rotation makes no further
+    one. A new caller's role is critical. A wallet's account agrees first: without its signature the answer is
     403 `wallet-unproved` with the typed data to sign; then the same request again, with the signature."""
 
     async def insist() -> None:

@@ -31,6 +31,10 @@ STATE: LiteralString = """CASE WHEN k.revoked_at IS NOT NULL THEN 'revoked'
     WHEN k.retires_at IS NOT NULL THEN 'retiring' ELSE 'active' END"""
 """The state of a row `k` of credentials, in SQL. `least` leaves out what is null."""
 
+UNENDED: LiteralString = """(k.revoked_at IS NULL
+    AND coalesce(least(k.expires_at, k.retires_at) > clock_timestamp(), true))"""
+"""Whether a row `k` of credentials is in none of ENDED, in SQL; for queries that look at all there are."""
+
 
 class Notice(StrEnum):
     """What whoever keeps a credential should look at."""

@@ -152,7 +152,9 @@ class KeyTraffic:
         try:
             yield
         finally:
-            writing.cancel()
+            # Not in the middle of one: what it writes is in no counter any more.
+            async with self._writing:
+                writing.cancel()
             with suppress(asyncio.CancelledError):
                 await writing
             await self._try_to_write()

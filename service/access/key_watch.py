@@ -9,7 +9,7 @@ from typing import LiteralString
 from sqlalchemy import text
 
 from service import journal
-from service.access.key_states import ROTATION_DUE, STALE, STALE_DAYS, Notice
+from service.access.key_states import ROTATION_DUE, STALE, STALE_DAYS, UNENDED, Notice
 from service.db import Database
 from service.journal import Fact
 from service.telemetry import logger
@@ -35,7 +35,7 @@ WITH seen AS (
         {STALE} AND coalesce(k.stale_told_at < now() - make_interval(days => {TOLD_AGAIN_DAYS}), true) AS stale
     FROM credentials k JOIN callers c ON c.id = k.caller_id
     WHERE k.revoked_at IS NULL AND k.replaced_by IS NULL AND c.deleted_at IS NULL
-        AND k.created_at < now() - make_interval(days => {STALE_DAYS})
+        AND k.created_at < now() - make_interval(days => {STALE_DAYS}) AND {UNENDED}
 ), held AS (
     SELECT id FROM credentials WHERE id IN (SELECT id FROM seen WHERE due OR stale ORDER BY created_at LIMIT :count)
     ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
@@ -45,11 +45,14 @@ FROM held JOIN seen USING (id) WHERE k.id = held.id
 RETURNING k.id, seen.caller_id, seen.issuer_id, seen.created_at, seen.last_used_at, due, stale
 """
 
-# What is counted in all must not shrink: the sums of cleared days stay, as of a day before all others.
+# Uses are found by credential, and none is older than its credential, so that they need no index by day. What is
+# counted in all must not shrink: the sums of cleared days stay, as of a day before all others.
 _CLEAR: LiteralString = f"""
 WITH uses AS (
-    DELETE FROM credential_uses WHERE ctid = ANY (ARRAY(SELECT ctid FROM credential_uses
-        WHERE day < (now() AT TIME ZONE 'utc')::date - {USES_KEPT_DAYS} LIMIT :count)) RETURNING 1
+    DELETE FROM credential_uses WHERE ctid = ANY (ARRAY(SELECT old.ctid FROM credentials k CROSS JOIN LATERAL (
+            SELECT u.ctid FROM credential_uses u WHERE u.credential_id = k.id
+                AND u.day < (now() AT TIME ZONE 'utc')::date - {USES_KEPT_DAYS} LIMIT :count) AS old
+        WHERE k.created_at < now() - make_interval(days => {USES_KEPT_DAYS}) LIMIT :count)) RETURNING 1
 ), amounts AS (
     DELETE FROM amounts_taken WHERE ctid = ANY (ARRAY(SELECT ctid FROM amounts_taken
         WHERE day < (now() AT TIME ZONE 'utc')::date - {AMOUNTS_KEPT_DAYS} LIMIT :count)) RETURNING 1

@@ -7,6 +7,7 @@ it expires, and is needed no more once the key is spent. Without such a key an a
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from enum import Enum
 from typing import Any, LiteralString
 from uuid import UUID
 
@@ -24,16 +25,22 @@ from service.access.step_problems import (
     SecondFactorNotFound,
     StepUpNotFound,
     StepUpRequired,
+    TooManyApprovals,
 )
 from service.access.step_tables import StepUpRow
 from service.db import Database, new_id
 from service.journal import Fact
+from service.web.idempotency import IdempotencyKeyReused
 
 LIFE_S = 300
 """So long after it was asked for an approval can be given and used."""
 
+ASKED_MAX = 100
+"""So many requests of one caller wait for approval at a time, and those that come at the very moment of the last."""
+
 _LEFT_S = 60
 _KEPT_S = 86_400
+_CLEARED_MAX = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +75,15 @@ class Rule:
 
 
 PER_KEY = Rule(per_key=True)
+OPENING = Rule(per_key=True, opens=True)
+
+
+class Passed(Enum):
+    """Why a critical request goes on."""
+
+    APPROVED = "a second factor approved it"
+    OPEN = "there is nothing that could approve it, and need not be"
+    SPENT = "its idempotency key is spent, by itself or by another request: it may be answered, and no more"
 
 
 @dataclass(slots=True)
@@ -83,7 +99,7 @@ class Approval:
     caller: Caller
     asked: Callable[[], Awaitable[Asked]]
     named: str | None
-    passed: bool = False
+    passed: Passed | None = None
 
     async def insist(self, rule: Rule, moves: str = "") -> None:
         """Make sure that the request was approved, as `insist` says.
@@ -91,16 +107,30 @@ class Approval:
         Args:
             moves: what it moves, in words, where it is that which makes it critical.
         """
-        if not self.passed:
-            await insist(self.ups, self.caller, replace(await self.asked(), moves=moves), self.named, rule)
-            self.passed = True
+        if self.passed is None:
+            asked = replace(await self.asked(), moves=moves)
+            self.passed = await insist(self.ups, self.caller, asked, self.named, rule)
+
+    async def insist_anew(self, rule: Rule) -> None:
+        """Judge once more, since what it passed for is not so any longer."""
+        self.passed = None
+        await self.insist(rule)
+
+    def refuse_spent(self) -> None:
+        """Stop what needed no approval since its key is spent, before anything is signed or tried for it.
+
+        Raises:
+            IdempotencyKeyReused: whoever made the key's effect is answered with that instead.
+        """
+        if self.passed is Passed.SPENT:
+            raise IdempotencyKeyReused("this key is spent: send this request with a new one")
 
 
 _STEP_UP: LiteralString = """SELECT s.id, c.name, s.message, s.asked_at, s.expires_at, s.given_at, s.given_by, s.used_at
 FROM step_ups s JOIN callers c ON c.id = s.caller_id"""
 
 
-async def insist(ups: StepUps, caller: Caller, asked: Asked, given: str | None, rule: Rule) -> None:
+async def insist(ups: StepUps, caller: Caller, asked: Asked, given: str | None, rule: Rule) -> Passed:
     """Make sure that a critical request was approved, where the issuer has a second factor or the deployment is live.
 
     Args:
@@ -110,16 +140,18 @@ async def insist(ups: StepUps, caller: Caller, asked: Asked, given: str | None, 
         SecondFactorMissing: there is nothing that could approve it.
         StepUpRequired: nobody has, yet.
         ApprovalMismatch: something else was approved.
+        TooManyApprovals: the caller has asked for ASKED_MAX that nobody has given.
     """
     factors = step_factors.confirmed(await step_factors.factors(ups.db, caller.issuer_id))
     if not factors and (rule.opens or not ups.live):
-        return
+        return Passed.OPEN
     if not factors:
         raise SecondFactorMissing("register one by POST /v1/second-factors, and confirm it")
     if rule.per_key and await _is_spent(ups.db, caller, asked.idempotency_key):
-        return
+        return Passed.SPENT
     if given is None or not await _use(ups, caller, asked, given, rule):
         raise await _required(ups, caller, asked, factors, rule)
+    return Passed.APPROVED
 
 
 async def step_up(db: Database, issuer_id: UUID, id: UUID) -> StepUp:
@@ -146,17 +178,19 @@ async def give(ups: StepUps, caller: Caller, id: UUID, factor_id: UUID, proof: P
         return
     if factor.confirmed_at is None:
         raise SecondFactorNotFound(f"confirm it first: POST /v1/second-factors/{factor_id}/confirm")
-    await step_factors.prove(ups, caller, factor, proof, found.message, approval=id)
-    async with ups.db.transaction() as session:
+
+    async def approve(session: AsyncSession) -> None:
         done = await session.scalar(
             text(
                 """UPDATE step_ups SET given_at = clock_timestamp(), given_by = :factor
-                WHERE id = :id AND given_at IS NULL AND expires_at > clock_timestamp() RETURNING id"""
+                WHERE id = :id AND given_at IS NULL RETURNING id"""
             ),
             {"id": id, "factor": factor_id},
         )
         if done is not None:
             await _record(session, "step-up.given", caller, id, {"factor": str(factor_id)})
+
+    await step_factors.prove(ups, caller, factor, proof, found.message, approve, approval=id)
 
 
 async def _is_spent(db: Database, caller: Caller, key: str) -> bool:
@@ -216,22 +250,41 @@ async def _required(ups: StepUps, caller: Caller, asked: Asked, factors: list[Fa
     )
 
 
+# `clock_timestamp()` is volatile, so that no index is looked through by it: what may be long is asked by `now()`.
+SAME: LiteralString = f"""{_STEP_UP}
+WHERE s.issuer_id = :issuer AND s.print = :print AND (:per_key OR s.used_at IS NULL)
+    AND s.expires_at > clock_timestamp() + make_interval(secs => :left) LIMIT 1"""
+"""What waits, or is approved, of a request."""
+
+ASKED: LiteralString = """SELECT count(*), ceil(extract(epoch FROM min(expires_at) - now()))::integer
+FROM step_ups WHERE issuer_id = :issuer AND expires_at > now() AND caller_id = :caller AND given_at IS NULL"""
+"""How many requests of a caller wait, and for how many seconds the first of them does."""
+
+CLEAR: LiteralString = """DELETE FROM step_ups WHERE ctid = ANY (ARRAY(SELECT ctid FROM step_ups
+    WHERE issuer_id = :issuer AND expires_at < now() - make_interval(secs => :kept)
+    ORDER BY expires_at LIMIT :count FOR UPDATE SKIP LOCKED))"""
+"""The oldest that were over a day ago: more at a time than come, so that none are left for long."""
+
+
 async def _waiting(ups: StepUps, caller: Caller, asked: Asked, rule: Rule) -> StepUp:
     parameters: dict[str, Any] = {"issuer": caller.issuer_id, "caller": caller.id, "print": asked.print_(caller.id)}
     async with ups.db.transaction() as session:
-        known = (
-            await session.execute(
-                text(
-                    f"""{_STEP_UP} WHERE s.issuer_id = :issuer AND s.print = :print AND (:per_key OR s.used_at IS NULL)
-                    AND s.expires_at > clock_timestamp() + make_interval(secs => :left) LIMIT 1"""
-                ),
-                {**parameters, "per_key": rule.per_key, "left": _LEFT_S},
-            )
-        ).one_or_none()
+        asked_for = {**parameters, "per_key": rule.per_key, "left": _LEFT_S}
+        known = (await session.execute(text(SAME), asked_for)).one_or_none()
         if known is not None:
             return StepUp(*known)
+        await _insist_on_room(session, caller)
         now: datetime = (await session.execute(text("SELECT date_trunc('second', clock_timestamp())"))).scalar_one()
         return await _ask(session, caller, asked, now, parameters)
+
+
+async def _insist_on_room(session: AsyncSession, caller: Caller) -> None:
+    """Make sure that a caller does not ask for approvals without end."""
+    given = {"issuer": caller.issuer_id, "caller": caller.id}
+    count, first_s = (await session.execute(text(ASKED), given)).one()
+    if count >= ASKED_MAX:
+        told = f"{ASKED_MAX} requests of this caller wait for approval: have one approved, or wait"
+        raise TooManyApprovals(told, retry_after_s=max(1, first_s))
 
 
 async def _ask(
@@ -241,13 +294,7 @@ async def _ask(
     expires_at_s = int(now.timestamp()) + LIFE_S
     message = asked.message(caller.issuer_id, approval_id, expires_at_s)
     # The journal keeps what they were.
-    await session.execute(
-        text(
-            """DELETE FROM step_ups WHERE issuer_id = :issuer
-            AND expires_at < clock_timestamp() - make_interval(secs => :kept)"""
-        ),
-        {"issuer": caller.issuer_id, "kept": _KEPT_S},
-    )
+    await session.execute(text(CLEAR), {"issuer": caller.issuer_id, "kept": _KEPT_S, "count": _CLEARED_MAX})
     row = StepUpRow(
         id=approval_id,
         issuer_id=caller.issuer_id,

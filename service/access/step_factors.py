@@ -1,13 +1,13 @@
 """Second factors of an issuer: added, confirmed, removed; and whether one confirms something."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, LiteralString
 from uuid import UUID
 
 from pydantic import SecretStr
-from sqlalchemy import text
+from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service import journal
@@ -95,10 +95,21 @@ _STANDS: LiteralString = (
 
 _STANDS_IN_SESSION: LiteralString = _STANDS.replace("%s", ":life")
 
+_CONFIRMED_ONE: LiteralString = """SELECT id FROM second_factors
+WHERE issuer_id = :issuer AND confirmed_at IS NOT NULL AND removed_at IS NULL LIMIT 1"""
+
+WITHDRAW: LiteralString = """UPDATE step_ups SET given_at = NULL, given_by = NULL
+WHERE issuer_id = :issuer AND expires_at > now() AND given_by = :id"""
+"""What a second factor has approved waits again, as far as its time is not over."""
+
 _END_UNAPPROVED: LiteralString = """UPDATE second_factors SET removed_at = clock_timestamp()
 WHERE issuer_id = :issuer AND id <> :id AND confirmed_at IS NULL AND removed_at IS NULL AND NOT EXISTS (
     SELECT FROM second_factors f WHERE f.issuer_id = :issuer AND f.confirmed_at IS NOT NULL AND f.removed_at IS NULL)
 RETURNING id"""
+
+
+class UnapprovedError(Exception):
+    """Nothing could approve the request when it was let in, and now something can."""
 
 
 async def factors(db: Database, issuer_id: UUID) -> list[Factor]:
@@ -125,16 +136,29 @@ def confirmed(found: Sequence[Factor]) -> list[Factor]:
 
 
 async def add(
-    session: AsyncSession, kek: SecretStr, caller: Caller, *, kind: str, name: str, account: bytes | None
+    session: AsyncSession,
+    kek: SecretStr,
+    caller: Caller,
+    *,
+    kind: str,
+    name: str,
+    account: bytes | None,
+    approved: bool,
 ) -> tuple[UUID, bytes | None]:
     """A new second factor, and the secret of a generator of codes: it is shown now and never again.
 
+    Args:
+        approved: whether another one approved it, rather than that there was none.
+
     Raises:
+        UnapprovedError: the first one was confirmed meanwhile.
         TooManySecondFactors: the issuer has FACTORS_MAX.
         WalletTaken: the account is a credential of the issuer's.
     """
     factor_id = new_id()
     await _alone(session, caller.issuer_id)
+    if not approved and await session.scalar(text(_CONFIRMED_ONE), {"issuer": caller.issuer_id}) is not None:
+        raise UnapprovedError
     if account is not None:
         await wallet_claims.insist_on_no_credential(session, caller.issuer_id, account)
     count = await session.scalar(
@@ -189,9 +213,8 @@ async def confirm(ups: StepUps, caller: Caller, id: UUID, proof: Proof) -> None:
     found = await factor(ups.db, caller.issuer_id, id)
     if found.confirmed_at is not None:
         return
-    await prove(ups, caller, found, proof, found.message(caller.issuer_id))
-    async with ups.db.transaction() as session:
-        await _alone(session, caller.issuer_id)
+
+    async def count(session: AsyncSession) -> None:
         ended = await session.scalars(text(_END_UNAPPROVED), {"id": id, "issuer": caller.issuer_id})
         for other in ended.all():
             await _record(session, "second-factor.removed", caller, other, {})
@@ -208,6 +231,8 @@ async def confirm(ups: StepUps, caller: Caller, id: UUID, proof: Proof) -> None:
         if done is None:
             raise SecondFactorNotFound("it was removed meanwhile, or confirmed: GET /v1/second-factors lists them all")
         await _record(session, "second-factor.confirmed", caller, id, {})
+
+    await prove(ups, caller, found, proof, found.message(caller.issuer_id), count)
 
 
 async def remove(ups: StepUps, caller: Caller, id: UUID) -> None:
@@ -243,33 +268,46 @@ async def _end(session: AsyncSession, id: UUID, *, issuer_id: UUID | None) -> UU
     )
     if whose is None:
         raise SecondFactorNotFound("GET /v1/second-factors lists them all")
-    withdrawn = "UPDATE step_ups SET given_at = NULL, given_by = NULL WHERE given_by = :id"
-    await session.execute(text(withdrawn), {"id": id})
+    await session.execute(text(WITHDRAW), {"id": id, "issuer": whose})
     return whose
 
 
 async def prove(
-    ups: StepUps, caller: Caller, found: Factor, proof: Proof, message: dict[str, Any], *, approval: UUID | None = None
+    ups: StepUps,
+    caller: Caller,
+    found: Factor,
+    proof: Proof,
+    message: dict[str, Any],
+    then: Callable[[AsyncSession], Awaitable[None]],
+    *,
+    approval: UUID | None = None,
 ) -> None:
     """Make sure that a second factor confirms a message: by a code that is taken once, or by its signature.
 
     Args:
+        then: what follows from it, in the DB transaction that takes the code, while the factor can't be removed.
         approval: what the code is given for, which ends with too many wrong ones.
 
     Raises:
+        SecondFactorNotFound: it was removed meanwhile.
         SecondFactorRefused: it does not.
         SecondFactorLocked: too many wrong codes came.
         StepUpNotFound: the approval is over.
         WalletTaken: the account is a credential of the issuer's.
         WalletUnanswered: it is a contract, and nobody can say now.
     """
-    wait_s = 0
-    if found.kind == "totp":
-        reason, wait_s = await _spend_code(ups, found, proof.totp or "", approval)
-    else:
+    reason, wait_s = None, 0
+    if found.kind == "account":
+        # The chain may take seconds: no connection to Postgres waits for it.
         reason = await _judge_signature(ups, caller, found, proof.signature or b"", message)
     if reason is None:
-        return
+        async with ups.db.transaction() as session:
+            held = await _hold(session, caller.issuer_id, found, approval)
+            if found.kind == "totp":
+                reason, wait_s = await _spend_code(session, ups.kek, held, proof.totp or "", approval)
+            if reason is None:
+                await then(session)
+                return
     async with ups.db.transaction() as session:
         told = {"approval": message["approval"], "reason": reason}
         await _record(session, "step-up.refused", caller, found.id, told)
@@ -292,10 +330,10 @@ async def _judge_signature(
     return None if await ups.wallets.proves_digest(wallet, signature, digest) else "signature"
 
 
-_JUDGED: LiteralString = """SELECT sealed_secret, last_step, extract(epoch FROM clock_timestamp())::bigint AS now_s,
+_HELD: LiteralString = """SELECT id, sealed_secret, last_step, extract(epoch FROM clock_timestamp())::bigint AS now_s,
     locked_count, ceil(extract(epoch FROM locked_until - clock_timestamp()))::integer AS locked_s,
     CASE WHEN failed_since > clock_timestamp() - make_interval(secs => :since) THEN failed_count ELSE 0 END AS failures
-FROM second_factors WHERE id = :id AND removed_at IS NULL FOR UPDATE"""
+FROM second_factors WHERE id = :id AND removed_at IS NULL FOR NO KEY UPDATE"""
 
 _FAILED: LiteralString = """UPDATE second_factors SET failed_count = :failures,
     failed_since = CASE WHEN :failures = 1 THEN clock_timestamp() ELSE failed_since END WHERE id = :id"""
@@ -310,35 +348,44 @@ _APPROVAL_FAILED: LiteralString = """UPDATE step_ups SET failed_count = failed_c
     expires_at = CASE WHEN failed_count + 1 >= :most THEN clock_timestamp() ELSE expires_at END WHERE id = :approval"""
 
 
-async def _spend_code(ups: StepUps, found: Factor, given: str, approval: UUID | None) -> tuple[str | None, int]:
-    """Why a code does not confirm, or None, and how long to wait; of two at once the rows let one through.
+async def _hold(session: AsyncSession, issuer_id: UUID, found: Factor, approval: UUID | None) -> Row[Any]:
+    """A second factor, and then what it approves, as they stay until the DB transaction ends.
 
     Raises:
         SecondFactorNotFound, StepUpNotFound: as their names say.
     """
-    async with ups.db.transaction() as session:
-        row = (await session.execute(text(_JUDGED), {"id": found.id, "since": FAILURES_S})).one_or_none()
-        if row is None:
-            raise SecondFactorNotFound("GET /v1/second-factors lists them all")
-        if row.locked_s is not None and row.locked_s > 0:
-            return "locked", row.locked_s
-        if approval is not None:
-            await _insist_on_waiting(session, approval)
-        try:
-            secret = signing_secrets.opened(ups.kek, _context(found.id), row.sealed_secret)
-        except signing_secrets.SecretUnreadable:
-            logger().error("second_factor_unreadable", detail=str(found.id))
-            return "unreadable", 0
-        step = step_codes.step_of(secret, given, now_s=row.now_s, after=row.last_step)
-        if step is not None:
-            await session.execute(text(_TAKEN), {"step": step, "id": found.id})
-            return None, 0
-        failures = row.failures + 1
-        statement = _LOCKED if failures >= FAILURES_MAX else _FAILED
-        lock_s = step_codes.lock_s(row.locked_count)
-        await session.execute(text(statement), {"failures": failures, "lock": lock_s, "id": found.id})
-        if approval is not None:
-            await session.execute(text(_APPROVAL_FAILED), {"most": APPROVAL_FAILURES_MAX, "approval": approval})
+    if found.confirmed_at is None:
+        # Before the row: whoever is alone ends those that wait.
+        await _alone(session, issuer_id)
+    row = (await session.execute(text(_HELD), {"id": found.id, "since": FAILURES_S})).one_or_none()
+    if row is None:
+        raise SecondFactorNotFound("GET /v1/second-factors lists them all")
+    if approval is not None:
+        await _insist_on_waiting(session, approval)
+    return row
+
+
+async def _spend_code(
+    session: AsyncSession, kek: SecretStr, held: Row[Any], given: str, approval: UUID | None
+) -> tuple[str | None, int]:
+    """Why a code does not confirm, or None, and how long to wait; of two at once the rows let one through."""
+    if held.locked_s is not None and held.locked_s > 0:
+        return "locked", held.locked_s
+    try:
+        secret = signing_secrets.opened(kek, _context(held.id), held.sealed_secret)
+    except signing_secrets.SecretUnreadable:
+        logger().error("second_factor_unreadable", detail=str(held.id))
+        return "unreadable", 0
+    step = step_codes.step_of(secret, given, now_s=held.now_s, after=held.last_step)
+    if step is not None:
+        await session.execute(text(_TAKEN), {"step": step, "id": held.id})
+        return None, 0
+    failures = held.failures + 1
+    statement = _LOCKED if failures >= FAILURES_MAX else _FAILED
+    lock_s = step_codes.lock_s(held.locked_count)
+    await session.execute(text(statement), {"failures": failures, "lock": lock_s, "id": held.id})
+    if approval is not None:
+        await session.execute(text(_APPROVAL_FAILED), {"most": APPROVAL_FAILURES_MAX, "approval": approval})
     return "code", 0
 
 

@@ -22,6 +22,12 @@ class ApprovalMismatch(Problem):
     slug, title, status = "approval-mismatch", "The approval is of another request", 403
 
 
+class TooManyApprovals(Problem):
+    """The caller has as many requests that wait for approval as it may have; `retry_after_s` says when one is over."""
+
+    slug, title, status = "too-many-approvals", "Too many requests wait for approval", 429
+
+
 class StepUpNotFound(Problem):
     """The issuer has no such request that waits for approval, or its time is over."""
 
@@ -52,7 +58,7 @@ class TooManySecondFactors(Problem):
     slug, title, status = "too-many-second-factors", "Too many second factors", 409
 
 
-CRITICAL: tuple[type[Problem], ...] = (StepUpRequired, SecondFactorMissing, ApprovalMismatch)
+CRITICAL: tuple[type[Problem], ...] = (StepUpRequired, SecondFactorMissing, ApprovalMismatch, TooManyApprovals)
 """Problems of every critical route."""
 
 PROOF: tuple[type[Problem], ...] = (SecondFactorRefused, SecondFactorLocked, SecondFactorNotFound, WalletTaken)

@@ -11,7 +11,8 @@ from service.access.apikeys import Scope
 from service.access.http import REFUSED, Administering, Anyone, Auditing, insist_on_signature
 from service.access.key_problems import SecretAlreadyShown, WalletTaken
 from service.access.queries import Caller
-from service.access.step_http import StepUpsDep, critical
+from service.access.step_approvals import OPENING, Passed
+from service.access.step_http import SteppingUp, StepUpsDep, critical
 from service.access.step_views import (
     AddedFactorView,
     ApprovalOrder,
@@ -55,23 +56,37 @@ Approving = Annotated[Caller, Depends(_signing)]
     ),
 )
 async def add_second_factor(
-    order: SecondFactorOrder, caller: Administering, key: IdempotencyKey, ups: StepUpsDep, response: Response
+    order: SecondFactorOrder,
+    caller: Administering,
+    key: IdempotencyKey,
+    ups: StepUpsDep,
+    approval: SteppingUp,
+    response: Response,
 ) -> AddedFactorView:
     """Add a second factor; it counts once it is confirmed, within an hour. The first one needs no approval."""
     print_ = idempotency.fingerprint("add_second_factor", None, order.canonical())
     before, secret = await idempotency.first_resource(ups.db, caller.id, key, print_), None
-    if before is None:
+    while before is None:
         try:
             async with ups.db.transaction() as session:
                 factor_id, secret = await step_factors.add(
-                    session, ups.kek, caller, kind=order.kind, name=order.name, account=order.address
+                    session,
+                    ups.kek,
+                    caller,
+                    kind=order.kind,
+                    name=order.name,
+                    account=order.address,
+                    approved=approval.passed is Passed.APPROVED,
                 )
                 if not await idempotency.claim(session, caller.id, key, print_, f"second-factors/{factor_id}"):
                     raise _AddedBeforeError
                 before = f"second-factors/{factor_id}"
         except _AddedBeforeError:
             secret, before = None, await idempotency.first_resource(ups.db, caller.id, key, print_)
-    factor = await step_factors.factor(ups.db, caller.issuer_id, UUID((before or "").rpartition("/")[2]))
+        except step_factors.UnapprovedError:
+            await approval.insist_anew(OPENING)
+            before = await idempotency.first_resource(ups.db, caller.id, key, print_)
+    factor = await step_factors.factor(ups.db, caller.issuer_id, UUID(before.rpartition("/")[2]))
     if factor.kind == "totp" and secret is None:
         detail = f"this request added {factor.id}: if its secret is lost, remove it and add another"
         raise SecretAlreadyShown(detail, key=str(factor.id))

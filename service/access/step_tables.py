@@ -37,7 +37,10 @@ class StepUpRow(Base):
     """A critical request that waits for its approval. `print` is a hash of all that was asked, and by whom."""
 
     __tablename__ = "step_ups"
-    __table_args__ = (Index("step_ups_issuer_id_idx", "issuer_id", "expires_at"),)
+    __table_args__ = (
+        Index("step_ups_issuer_id_idx", "issuer_id", "expires_at"),
+        Index("step_ups_print_idx", "issuer_id", "print"),
+    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     issuer_id: Mapped[UUID] = mapped_column(ForeignKey(IssuerRow.id))

@@ -93,7 +93,7 @@ class CredentialUseRow(Base):
     __tablename__ = "credential_uses"
 
     credential_id: Mapped[str] = mapped_column(ForeignKey(CredentialRow.id), primary_key=True)
-    day: Mapped[date] = mapped_column(primary_key=True, index=True)
+    day: Mapped[date] = mapped_column(primary_key=True)
     operation: Mapped[str] = mapped_column(primary_key=True)
     network: Mapped[str] = mapped_column(primary_key=True)
     count: Mapped[int] = mapped_column(BigInteger)

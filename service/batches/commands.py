@@ -82,10 +82,10 @@ async def _send(ledger: Ledger, request: Request, kind: Kind, token_id: UUID | N
     async def store() -> None:
         async with ledger.db.transaction() as session:
             if await request.claim(session, f"batches/{batch_id}"):
-                await moved.take(session)
                 await _store_batch(session, request, plan, batch_id)
                 await _store_rows(session, batch_id, plan, rows.given)
                 await _store_packs(session, ledger, request, batch_id, plan.packs, intents, round_=1)
+                await moved.take(session)
 
     await moved.accepted(ledger.db, store)
 
@@ -300,13 +300,13 @@ async def _resume(ledger: Ledger, request: Request, batch_id: UUID) -> None:
         async with ledger.db.transaction() as session:
             if await request.claim(session, f"batches/{batch_id}"):
                 newest = await _newest(session, batch_id)
+                await session.execute(text("UPDATE batches SET cancelled_at = NULL WHERE id = :id"), {"id": batch_id})
                 if plan is not None:
                     # Another request may have sent some of them meanwhile.
                     packs = [pack for pack in plan.packs if newest[pack.number][1] == again[pack.number].round]
-                    await _moved(request, found.token_id, _orders_of(plan, packs)).take(session)
                     round_ = max(each for _, each in newest.values()) + 1
                     await _store_packs(session, ledger, request, batch_id, packs, intents, round_=round_)
-                await session.execute(text("UPDATE batches SET cancelled_at = NULL WHERE id = :id"), {"id": batch_id})
+                    await _moved(request, found.token_id, _orders_of(plan, packs)).take(session)
 
     await _moved(request, found.token_id, plan.orders.values() if plan else ()).accepted(ledger.db, store)
 

@@ -16,7 +16,10 @@ class BatchRow(Base):
     """Rows that were accepted as a whole. What its packs burn is made of `effect_id`."""
 
     __tablename__ = "batches"
-    __table_args__ = (Index("batches_issuer_id_idx", "issuer_id", "id"),)
+    __table_args__ = (
+        Index("batches_issuer_id_idx", "issuer_id", "id"),
+        Index("batches_token_id_idx", "token_id", "id"),
+    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     issuer_id: Mapped[UUID] = mapped_column(ForeignKey(IssuerRow.id))

@@ -50,9 +50,12 @@ class Together(Generic[Q, A]):
         return await answer
 
     def _send(self) -> None:
-        if not self._waiting or (self._lists_max is not None and len(self._under_way) >= self._lists_max):
+        if self._lists_max is not None and len(self._under_way) >= self._lists_max:
             return
-        waiting, self._waiting = self._waiting, []
+        # Who has left is answered by nobody.
+        waiting, self._waiting = [each for each in self._waiting if not each[1].done()], []
+        if not waiting:
+            return
         task = asyncio.create_task(self._answer(waiting))
         self._under_way.add(task)
         task.add_done_callback(self._done)

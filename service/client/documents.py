@@ -128,7 +128,8 @@ class Documents(Noun):
         return file
 
     def _send(self, document: Document, file: Path, digest: str, progress: Progress) -> Document:
-        heard_s, pause_s, most = time.monotonic(), PAUSE_FIRST_S, document.received_bytes
+        failed_s: float | None = None  # since when nothing more is kept
+        pause_s, most = PAUSE_FIRST_S, document.received_bytes
         while not document.whole:
             progress(document.received_bytes, document.size_bytes)
             failure: ApiProblem | Unusable = Unusable(
@@ -146,8 +147,11 @@ class Documents(Noun):
                 pause_s = min(pause_s * 2, PAUSE_LAST_S)
                 document = self.read(document.id)
             if document.received_bytes > most:
-                heard_s, pause_s, most = time.monotonic(), PAUSE_FIRST_S, document.received_bytes
-            elif time.monotonic() - heard_s > self._exchange.patience_s:
+                failed_s, pause_s, most = None, PAUSE_FIRST_S, document.received_bytes
+            elif failed_s is None:
+                # From here on: the vault waits longer for a body than most are patient.
+                failed_s = time.monotonic()
+            elif time.monotonic() - failed_s > self._exchange.patience_s:
                 raise failure
         progress(document.received_bytes, document.size_bytes)
         return document
@@ -171,8 +175,8 @@ def _passing(failure: ApiProblem | Away) -> bool:
     """Whether another request may get on."""
     if isinstance(failure, Away):
         return failure.passing
-    # An answer was lost, and what it was about was kept.
-    return failure.status == 429 or failure.slug == "upload-offset-mismatch"
+    # A body stood still, or an answer was lost: what the vault has of it is kept.
+    return failure.status in (408, 429) or failure.slug == "upload-offset-mismatch"
 
 
 def _size(file: Path) -> int:

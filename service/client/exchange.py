@@ -25,6 +25,7 @@ PAUSE_FIRST_S, PAUSE_LAST_S = 0.2, 5.0
 _URL = re.compile(r"https?://[A-Za-z0-9_.:\[\]-]+(/[!-~]*)?")
 _STALE = "signature-stale"
 _BUSY = "idempotency-key-busy"
+_SLOW = "body-too-slow"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,8 @@ class Exchange:
         self._connections.close()
 
     def _insist(self, attempt: Callable[[], T], *, repeatable: bool, key: str | None) -> T:
-        end_s, pause_s, corrected = time.monotonic() + self.patience_s, PAUSE_FIRST_S, False
+        end_s, pause_s = time.monotonic() + self.patience_s, PAUSE_FIRST_S
+        corrected = slow = False
         while True:
             try:
                 return attempt()
@@ -133,15 +135,18 @@ class Exchange:
                     self.clock.correct(problem.fields.get("server_time"))
                     if not problem.retry_after_s:
                         continue
-                elif (problem.status != 429 and problem.slug != _BUSY) or not repeatable:
+                elif (problem.status != 429 and problem.slug not in (_BUSY, _SLOW)) or not repeatable:
                     raise
+                elif problem.slug == _SLOW and not slow:
+                    # That takes longer than most are patient.
+                    slow, end_s = True, time.monotonic() + self.patience_s
                 failure: ApiProblem | Away = problem
             except Away as away:
                 away.idempotency_key = key
                 if not away.passing or not repeatable:
                     raise
                 failure = away
-            wait_s = failure.retry_after_s if failure.retry_after_s is not None else pause_s * random.uniform(0.5, 1)  # noqa: S311
+            wait_s = max(failure.retry_after_s or 0.0, pause_s * random.uniform(0.5, 1))  # noqa: S311
             if time.monotonic() + wait_s >= end_s:
                 raise failure
             time.sleep(wait_s)

@@ -33,7 +33,7 @@ class Away(Unusable):
     @property
     def passing(self) -> bool:
         """Whether it may be gone when asked again: no answer at all, or a server that has none now."""
-        return self.status in (None, 502, 503, 504)
+        return self.status in (None, 408, 502, 503, 504)
 
 
 class ApiProblem(Exception):

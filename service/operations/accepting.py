@@ -42,7 +42,8 @@ SELECT id, issuer_id, caller_id, kind, chain_id, token_id, contract, parameters,
 RETURNING id, created_at"""
 """Keys, transactions and operations in one statement, and so in one DB transaction: committed when it has answered.
 
-Its patience with locks is set by itself, and ends with it: another round trip would cost as much as the statement.
+Its patience with rows is set by itself, and ends with it: another round trip would cost as much as the statement. For
+tables it has that of its connection, since those are locked before it runs.
 """
 
 _CONTENDED = (
@@ -74,6 +75,7 @@ class Acceptance:
 
         Raises:
             IdempotencyKeyBusy: another DB transaction has the key, and does not end.
+            UNAVAILABLE: Postgres stored nothing in time, or its answer did not come: it may still store this.
         """
         end_s = time.monotonic() + KEY_PATIENCE_S
         key = record["caller_id"], record["key"]
@@ -84,29 +86,43 @@ class Acceptance:
                 if not ahead.done():
                     raise idempotency.busy(record["key"])
             try:
-                return await self._lists.ask(record)
+                async with asyncio.timeout(end_s - time.monotonic()):
+                    return await self._lists.ask(record)
+            except TimeoutError:
+                raise psycopg.OperationalError("Postgres has not answered in time") from None
             except Contended as error:
-                if not isinstance(error.cause, psycopg.errors.LockNotAvailable):
-                    raise error.cause from None
+                cause = error.cause
+            if not isinstance(cause, psycopg.errors.LockNotAvailable):
+                raise cause
             if key not in self._held:
                 self._held[key] = over = asyncio.get_running_loop().create_future()
                 try:
-                    return await self._in_the_end(record, end_s)
+                    return await self._in_the_end(record, end_s, cause)
                 finally:
                     del self._held[key]
                     over.set_result(None)
 
-    async def _in_the_end(self, record: Mapping[str, Any], end_s: float) -> datetime | None:
+    async def _in_the_end(
+        self, record: Mapping[str, Any], end_s: float, cause: psycopg.OperationalError
+    ) -> datetime | None:
         """Ask again and again; no connection is held between."""
         pause_s = POLL_FIRST_S
         while True:
             await asyncio.sleep(pause_s)
             try:
-                async with self._alone:
-                    return (await self._store([record]))[0]
+                # Around the wait for a turn alone: a statement under way may be one that stores.
+                async with asyncio.timeout(end_s - time.monotonic()):
+                    await self._alone.acquire()
+            except TimeoutError:
+                raise idempotency.busy_if_claimed(record["key"], cause) from None
+            try:
+                return (await self._store([record]))[0]
             except Contended as error:
-                if time.monotonic() > end_s:
-                    raise idempotency.busy_if_claimed(record["key"], error.cause) from None
+                cause = error.cause
+            finally:
+                self._alone.release()
+            if time.monotonic() > end_s:
+                raise idempotency.busy_if_claimed(record["key"], cause)
             pause_s = min(pause_s * 1.5, POLL_LAST_S)
 
     async def _store(self, records: Sequence[Mapping[str, Any]]) -> list[datetime | None]:
@@ -116,6 +132,9 @@ class Acceptance:
             try:
                 rows = await self._db.fetch(_ACCEPT, (json.dumps(records), f"{patience_ms}ms"))
             except _CONTENDED as error:
+                if isinstance(error, psycopg.errors.LockNotAvailable) and not error.diag.context:
+                    # A table's own lock: taken before the statement sets its patience, and in the way of all.
+                    raise
                 raise Contended(error) from None
         created_at = {str(row[0]): row[1] for row in rows}
         return [created_at.get(record["id"]) for record in records]

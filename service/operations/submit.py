@@ -152,15 +152,21 @@ async def once(ledger: Ledger, request: Request, make: Callable[[], Awaitable[Op
     `make` ends in `submit`, which knows a key that is spent.
     """
     try:
+        request.approval.refuse_spent()
         return await make()
     except Problem:
         # The same request may have come before, and the refusal may be its effect.
-        if first := await _first(ledger, request):
+        if first := await first_operation(ledger, request):
             return first
         raise
 
 
-async def _first(ledger: Ledger, request: Request) -> Operation | None:
+async def first_operation(ledger: Ledger, request: Request) -> Operation | None:
+    """The operation that a request's key made before, or None.
+
+    Raises:
+        IdempotencyKeyReused: another request spent the key.
+    """
     first = await request.first_id(ledger.db)
     if first is None:
         return None
@@ -193,15 +199,15 @@ async def submit(
             async with ledger.db.transaction() as session:
                 if not await request.claim(session, f"operations/{intent.id}"):
                     return None
-                await moved.take(session)
                 stored = await _store(session, ledger, request, intent)
                 for write in more:
                     await write(session)
+                await moved.take(session)
                 return stored
 
         if stored := await moved.accepted(ledger.db, store):
             return stored
-    first = await _first(ledger, request)
+    first = await first_operation(ledger, request)
     assert first is not None, "the key was spent a moment ago"
     return first
 

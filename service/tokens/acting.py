@@ -26,7 +26,7 @@ from service.keys import managed
 from service.keys.signed import NotATransaction, Signed, packed, read_signed, recover
 from service.mirror.queries import Label
 from service.operations.queries import Operation
-from service.operations.submit import Intent, Ledger, Request, once, refused, simulate, submit
+from service.operations.submit import Intent, Ledger, Request, first_operation, once, refused, simulate, submit
 from service.tokens import queries
 from service.tokens.moves import Act
 from service.tokens.problems import (
@@ -117,6 +117,9 @@ async def act(ledger: Ledger, request: Request, read: Read) -> Operation:
                 "/prepare, and have its holder sign"
             )
         await request.moved(call.kind, call.target.token_id).insist(ledger.db)
+        # What is signed is an effect in anybody's hands: of a key that is spent there may be no other one.
+        if first := await first_operation(ledger, request):
+            return first
         digest = call.permission.typed_data().digest()
         async with ledger.db.transaction() as session:
             signed = await managed.sign_digest(session, ledger.key_encryption_key, call.account, digest)

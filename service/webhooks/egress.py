@@ -9,14 +9,17 @@ import ipaddress
 import re
 import socket
 import ssl
+import threading
 import time
-from collections.abc import AsyncIterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import Future
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 from weakref import WeakValueDictionary
@@ -153,6 +156,51 @@ async def insist_on_public(url: URL, *, private: bool, issuer_id: UUID) -> None:
         raise WebhookUrlRefused("the name leads to an address that is not public: use one that everybody can reach")
 
 
+class _Threads:
+    """Daemon threads, since those of a ThreadPoolExecutor hold up the end of a process; idle ones end.
+
+    Args:
+        most: threads at once; what is asked meanwhile waits for one.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most, self._count = most, 0
+        self._lock = threading.Lock()
+        self._asked: deque[tuple[Future[list[Any]], Callable[[], list[Any]]]] = deque()
+
+    def submit(self, ask: Callable[[], list[Any]]) -> Future[list[Any]]:
+        """What `ask` answers, in a thread."""
+        answer: Future[list[Any]] = Future()
+        with self._lock:
+            self._asked.append((answer, ask))
+            if self._count == self._most:
+                return answer
+            self._count += 1
+        threading.Thread(target=self._serve, name="webhook-names", daemon=True).start()
+        return answer
+
+    def cancel(self) -> None:
+        """Forget what waits."""
+        with self._lock:
+            waiting = list(self._asked)
+            self._asked.clear()
+        for answer, _ in waiting:
+            answer.cancel()
+
+    def _serve(self) -> None:
+        while True:
+            with self._lock:
+                if not self._asked:
+                    self._count -= 1
+                    return
+                answer, ask = self._asked.popleft()
+            if answer.set_running_or_notify_cancel():
+                try:
+                    answer.set_result(ask())
+                except BaseException as error:
+                    answer.set_exception(error)
+
+
 class Names(AbstractResolver):
     """Look-ups in threads of their own: names that nobody answers for must hold up neither others nor this process.
 
@@ -161,7 +209,7 @@ class Names(AbstractResolver):
     """
 
     def __init__(self, threads_max: int, each_max: int) -> None:
-        self._threads = ThreadPoolExecutor(threads_max, thread_name_prefix="webhook-names")
+        self._threads = _Threads(threads_max)
         self._each_max = each_max
         self._shares: WeakValueDictionary[UUID, asyncio.Semaphore] = WeakValueDictionary()
 
@@ -183,7 +231,7 @@ class Names(AbstractResolver):
                 loop.call_soon_threadsafe(share.release)
 
         await share.acquire()
-        looking = self._threads.submit(socket.getaddrinfo, host, port, family=family, type=socket.SOCK_STREAM)
+        looking = self._threads.submit(partial(socket.getaddrinfo, host, port, family=family, type=socket.SOCK_STREAM))
         # Not when the wait ends: a look-up that nobody waits for any more still has its thread.
         looking.add_done_callback(release)
         return [
@@ -193,7 +241,7 @@ class Names(AbstractResolver):
 
     async def close(self) -> None:
         """Wait for no look-up."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.cancel()
 
 
 _checks = Names(CHECKS_MAX, CHECKS_EACH_MAX)

@@ -5,8 +5,12 @@ from typing import Any, cast
 import pytest
 import pytest_asyncio
 from fastapi.routing import iter_route_contexts
+from pydantic import SecretStr
+from sqlalchemy import text
 
 from service.access.apikeys import Scope
+from service.batches.queries import batches_page
+from service.db import Database, ReadConnection, acting_for, new_id
 from tests.access import desk
 from tests.web.answers import problem
 from tests.world import World
@@ -85,6 +89,45 @@ async def test_neither_a_filter_nor_another_keys_cursor_shows_what_is_not_its_ow
         answer = await shared.get(f"/v1/{path}", key=key, cursor=first["next_cursor"])
         assert answer.status_code == 200, answer.text
         assert {each["id" if path == "tokens" else "token_id"] for each in answer.json()["data"]} <= {ours}
+
+
+BATCHES = """
+INSERT INTO batches (id, issuer_id, caller_id, kind, chain_id, token_id, contract, effect_id, rows_count, packs_count)
+SELECT gen_random_uuid(), :issuer, :issuer, 'mint', 1, CASE n % 1000 WHEN 0 THEN CAST(:token AS uuid)
+    ELSE gen_random_uuid() END, decode(repeat('00', 20), 'hex'), gen_random_uuid(), 1, 1
+FROM generate_series(1, 5000) AS n
+"""
+
+
+async def test_batches_of_a_token_are_found_without_reading_those_of_others(database_url: SecretStr) -> None:
+    issuer, token = new_id(), new_id()
+    owner, api = Database(database_url, role=None), Database(database_url, role="muniment_api")
+    async with owner.transaction() as session:
+        for statement in ("SET LOCAL session_replication_role = replica", BATCHES, "ANALYZE batches"):
+            await session.execute(text(statement), {"issuer": issuer, "token": token} if ":" in statement else {})
+    await api.open()
+    plans: list[str] = []
+
+    class Explaining:
+        def __init__(self, connection: ReadConnection) -> None:
+            self.connection = connection
+
+        async def execute(self, query: Any, given: Any) -> Any:
+            cursor = await self.connection.execute("EXPLAIN " + query, given)
+            plans.append("\n".join(line for (line,) in await cursor.fetchall()))
+            return await self.connection.execute(query, given)
+
+    with acting_for([issuer]):
+        async with api.read() as connection:
+            explaining = cast(ReadConnection, Explaining(connection))
+            page: dict[str, Any] = {"issuer_id": issuer, "held_tokens": [token], "count_max": 2}
+            first = await batches_page(explaining, before=None, **page)
+            rest = await batches_page(explaining, before=first[-1].id, **{**page, "count_max": 9})
+    await api.close()
+    await owner.close()
+    assert len({each.id for each in (*first, *rest)}) == 5
+    pages = [plan for plan in plans if " on batches  (" in plan]
+    assert ["batches_token_id_idx" in plan for plan in pages] == [True, True], pages
 
 
 async def test_what_has_an_id_is_told_of_its_tokens_alone(shared: World, two: tuple[str, str]) -> None:

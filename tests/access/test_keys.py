@@ -3,13 +3,16 @@
 import asyncio
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from uuid import UUID
 
 import pytest
+from sqlalchemy import text
 
-from service.access import commands, key_commands, signing_secrets
+from service.access import commands, key_commands, key_turns, signing_secrets
 from service.access.apikeys import Scope
+from service.access.key_commands import By
 from service.access.key_orders import KeyOrder
-from service.access.key_problems import KeyNotInState
+from service.access.key_problems import KeyNotInState, TooManyKeys
 from service.access.queries import stored_keys
 from service.app import create_app
 from tests.access.desk import facts, key_id, kinds, make, patch, rotate, sql, state, use
@@ -229,6 +232,68 @@ async def test_anothers_secret_is_made_by_that_caller_alone(shared: World) -> No
         )
     problem(await shared.post(f"/v1/keys/{theirs.id}/rotate", {}), "key-of-another-caller")
     assert (await shared.post(f"/v1/keys/{theirs.id}/revoke", {"reason": "the shop closed"})).status_code == 200
+
+
+async def test_an_issuer_has_so_many_keys_and_rotation_goes_on(shared: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = await shared.new_issuer("Jetty Estates")
+    made = await make(shared, key=key)
+    monkeypatch.setattr(key_turns, "FAMILIES_MAX", 2)
+    order = {"name": "x", "scopes": ["issue"]}
+    problem(await shared.post("/v1/keys", order, key=key), "too-many-keys")
+    async with shared.db.transaction() as session:
+        with pytest.raises(TooManyKeys, match="at most 2"):
+            await commands.create_key(session, issuer="Jetty Estates", caller="x", environment="test", pepper=PEPPER)
+    new = await rotate(shared, made["id"], key=key)
+    problem(await shared.post("/v1/keys", order, key=key), "too-many-keys")
+    for each in (made, new):
+        await sql(shared, "UPDATE credentials SET expires_at = clock_timestamp() WHERE id = :id", id=each["id"])
+    assert (await shared.post("/v1/keys", order, key=key)).status_code == 201
+
+
+# At one moment
+
+
+@pytest.mark.parametrize("step", ["rotate", "resume", "activate"])
+async def test_rows_are_locked_in_the_order_of_their_ids(shared: World, step: str) -> None:
+    made = sorted([await make(shared) for _ in range(6)], key=lambda each: str(each["id"]))
+    first, asking, target = made[0], made[0], made[-1]
+    if step == "resume":
+        await shared.post(f"/v1/keys/{target['id']}/suspend", {"reason": "x"})
+    elif step == "activate":
+        asking, target = made[1], await rotate(shared, first["id"], overlap_starts="first-use")
+    later = [each["id"] for each in (asking, target) if each["id"] > first["id"]]
+    lock = "SELECT id FROM credentials WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE"
+    async with shared.db.transaction() as session:
+        await session.execute(text(lock), {"ids": [first["id"]]})
+        asked = asyncio.create_task(shared.post(f"/v1/keys/{target['id']}/{step}", {}, key=asking["secret"]))
+        await waiting(shared)
+        await session.execute(text(f"{lock} NOWAIT"), {"ids": later})
+    assert (await asked).status_code in (200, 201)
+
+
+async def test_a_key_that_the_command_line_makes_beside_an_end_of_all_is_ended_too(shared: World) -> None:
+    issuer_id = (await use(shared, await shared.new_issuer("Lock Estates"))).json()["issuer_id"]
+
+    async def end() -> int:
+        async with shared.db.transaction() as session:
+            return await key_commands.revoke_all(session, By(UUID(issuer_id)), "a break-in", sparing=None)
+
+    async with shared.db.transaction() as session:
+        await commands.create_key(session, issuer="Lock Estates", caller="x", environment="test", pepper=PEPPER)
+        ended = asyncio.create_task(end())
+        await waiting(shared)
+    assert await ended == 2
+
+
+async def waiting(world: World) -> None:
+    """Until somebody waits for a lock of another."""
+    query = """SELECT FROM pg_locks JOIN pg_stat_activity USING (pid)
+        WHERE NOT granted AND datname = current_database()"""
+    for _ in range(500):
+        if await world.db.fetch(query, ()):
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("nobody waits")
 
 
 # Suspended, changed, ended

@@ -1,5 +1,7 @@
 """What is written down of keys' use: counts, stragglers, refusals, new networks; and hashes under a new pepper."""
 
+import asyncio
+import uuid
 from typing import Any
 
 import httpx
@@ -7,7 +9,7 @@ import psycopg
 import pytest
 from pydantic import SecretStr
 
-from service.access import commands
+from service.access import commands, key_traffic
 from service.access.key_traffic import KeyTraffic
 from service.app import create_app
 from tests.access.desk import kinds, make, notices, rotate, sql, use
@@ -44,6 +46,16 @@ async def test_uses_are_counted_by_operation_and_network_and_failures_apart(shar
     ]
     assert told == [("read_token", "127.0.0.0/24", 1, 1), ("who_am_i", "127.0.0.0/24", 4, 0)]
     assert (await shared.get(f"/v1/keys/{made['id']}")).json()["last_used_at"] > made["created_at"]
+
+
+async def test_an_upload_is_counted_for_its_operation(shared: World) -> None:
+    made = await make(shared, "vault:tokenize")
+    headers = {"Authorization": f"Bearer {made['secret']}", "Content-Type": "application/partial-upload"}
+    path = f"/v1/vault/documents/{uuid.uuid4()}/content"
+    problem(await shared.client.patch(path, headers=headers, content=b"x"), "vault-document-not-found")
+    await written(shared)
+    (told,) = await usage(shared, made["id"])
+    assert (told["operation"], told["count"], told["failed_count"]) == ("append_content", 1, 1)
 
 
 async def test_a_network_that_a_key_never_came_from_before_is_told_once(shared: World) -> None:
@@ -104,6 +116,26 @@ async def test_what_cannot_be_written_stays_counted(shared: World, monkeypatch: 
     await traffic.write()
     (told,) = await usage(shared, made["id"])
     assert (told["count"], told["failed_count"]) == (2, 1)
+
+
+async def test_what_is_being_written_when_the_process_ends_is_written(
+    shared: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, traffic, began = await make(shared, "issue"), KeyTraffic(shared.db), asyncio.Event()
+    store = traffic._store
+
+    async def slow(counted: Any) -> None:
+        began.set()
+        await asyncio.sleep(0.1)
+        await store(counted)
+
+    monkeypatch.setattr(traffic, "_store", slow)
+    monkeypatch.setattr(key_traffic, "WRITE_INTERVAL_S", 0.01)
+    traffic.used(made["id"], "mint", "127.0.0.1", failed=False, retiring=False)
+    async with traffic.running():
+        await began.wait()
+    (told,) = await usage(shared, made["id"])
+    assert told["count"] == 1
 
 
 def _away() -> None:

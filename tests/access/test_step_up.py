@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import re
 import secrets
 import time
 from dataclasses import dataclass, replace
@@ -11,12 +12,16 @@ from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
 import httpx
+import psycopg
 import pytest
 from eth_account import Account
+from sqlalchemy import text
 
-from service.access import step_codes
+from service import journal
+from service.access import step_approvals, step_codes, step_factors
 from service.access.step_messages import Asked
 from service.client.signing import Message, profile
+from service.web import idempotency
 from tests.access.desk import make, sql
 from tests.access.test_sign_required import signing_like
 from tests.web.answers import problem
@@ -309,6 +314,79 @@ async def test_the_same_request_waits_for_one_approval(shared: World) -> None:
     assert first == again
 
 
+ASK = """INSERT INTO step_ups (id, issuer_id, caller_id, print, message, expires_at)
+    SELECT gen_random_uuid(), f.issuer_id, c.id, sha256(n::text::bytea), '{}', now() + :left * interval '1 s'
+    FROM second_factors f JOIN credentials k ON k.id = :key JOIN callers c ON c.id = k.caller_id,
+        generate_series(1, :count) n WHERE f.id = :id"""
+
+
+async def ask(ours: Desk, *, count: int, left_s: int) -> None:
+    """Have so many other requests wait, or be over for so long."""
+    await sql(ours.world, ASK, id=ours.factor, key=id_of(ours.key), count=count, left=left_s)
+
+
+async def test_a_caller_has_a_hundred_requests_wait_at_most(shared: World) -> None:
+    ours = await desk_with_app(shared)
+    waiting = await ours.asked(REVOKE_ALL, {"reason": "x"})
+    await ask(ours, count=99, left_s=200)
+    await ask(ours, count=99, left_s=-1)
+    before = await ours.told()
+    refused = problem(await ours.post(REVOKE_ALL, {"reason": "y"}), "too-many-approvals")
+    assert 150 < refused["retry_after_s"] <= 200
+    assert await ours.told() == before
+    (row,) = await sql(shared, "SELECT count(*) FROM step_ups WHERE caller_id = :id", id=await caller_of(ours))
+    assert row[0] == 1 + 99 + 99
+    assert await ours.asked(REVOKE_ALL, {"reason": "x"}) == waiting
+    other = (await make(shared, "keys:admin", key=ours.key))["secret"]
+    moved = "UPDATE credentials SET caller_id = :c WHERE id = :id"
+    await sql(shared, moved, c=await second_caller(ours), id=id_of(other))
+    await ours.asked(REVOKE_ALL, {"reason": "y"}, key=other)
+    assert (await ours.give(waiting["approval_id"])).status_code == 200
+    await ours.asked(REVOKE_ALL, {"reason": "y"})
+
+
+async def caller_of(ours: Desk) -> Any:
+    (row,) = await sql(ours.world, "SELECT caller_id FROM credentials WHERE id = :id", id=id_of(ours.key))
+    return row.caller_id
+
+
+async def test_what_was_over_a_day_ago_is_cleared_a_thousand_at_a_time_and_waited_for_never(shared: World) -> None:
+    ours = await desk_with_app(shared)
+    await ask(ours, count=1_500, left_s=-86_500)
+    old = "FROM step_ups WHERE caller_id = :id AND expires_at < now() - interval '1 day'"
+    caller = await caller_of(ours)
+    async with shared.db.transaction() as session:
+        held = await session.execute(text(f"SELECT id {old} ORDER BY expires_at LIMIT 10 FOR UPDATE"), {"id": caller})
+        assert len(held.all()) == 10
+        for number, left in ((1, 500), (2, 10)):
+            await ours.asked(REVOKE_ALL, {"reason": str(number)})
+            assert (await sql(shared, f"SELECT count(*) {old}", id=caller))[0][0] == left
+
+
+@pytest.mark.parametrize(
+    ("statement", "condition"),
+    [
+        (step_approvals.SAME, "((issuer_id = $) AND (print = $))"),
+        (step_approvals.ASKED, "((issuer_id = $) AND (expires_at > "),
+        (step_approvals.CLEAR, "((issuer_id = $) AND (expires_at < "),
+        (step_factors.WITHDRAW, "((issuer_id = $) AND (expires_at > "),
+    ],
+)
+async def test_one_issuers_requests_are_found_by_an_index_of_its_own(
+    shared: World, statement: str, condition: str
+) -> None:
+    given = {**dict.fromkeys(("issuer", "id", "caller"), NOWHERE), "print": b"", "per_key": True}
+    async with shared.db.transaction() as session:
+        await session.execute(text("SET LOCAL enable_seqscan = off"))
+        await session.execute(text("SET LOCAL enable_bitmapscan = off"))
+        explain = text(f"EXPLAIN (COSTS OFF) {statement}")
+        plan = "\n".join(
+            row[0] for row in await session.execute(explain, {**given, **dict.fromkeys(("left", "kept", "count"), 60)})
+        )
+    bare = re.sub(r"(s|step_ups)\.|::\w+", "", re.sub(r"'[^']*'(::\w+)?|\$\d+(::\w+)?", "$", plan))
+    assert f"Index Cond: {condition}" in bare, plan
+
+
 async def test_an_approval_that_is_over_can_be_neither_given_nor_used(shared: World) -> None:
     ours = await desk_with_app(shared)
     over = "UPDATE step_ups SET expires_at = now() WHERE id = :id"
@@ -348,6 +426,33 @@ async def test_of_two_confirmations_at_once_by_one_code_one_counts(shared: World
     asked = [(await ours.asked(REVOKE_ALL, {"reason": str(number)}))["approval_id"] for number in range(4)]
     answers = await asyncio.gather(*(ours.give(each, totp=ours.code()) for each in asked))
     assert sorted(each.status_code for each in answers) == [200, 403, 403, 403]
+
+
+async def test_an_approval_given_by_many_at_once_is_given_once_and_none_is_kept_waiting(shared: World) -> None:
+    ours = await desk_with_app(shared)
+    for number in range(3):
+        asked = (await ours.asked(REVOKE_ALL, {"reason": str(number)}))["approval_id"]
+        code = ours.code()
+        answers = await asyncio.gather(*(ours.give(asked, totp=code) for _ in range(3)))
+        assert {each.status_code for each in answers} <= {200, 403}
+        assert (await shared.get(f"/v1/approvals/{asked}", key=ours.key)).json()["given_by"] == ours.factor
+        await ours.forget_code()
+    assert [each["kind"] for each in await ours.told()].count("step-up.given") == 3
+
+
+async def test_a_code_is_spent_when_and_only_when_its_approval_is_stored(
+    shared: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = await desk_with_app(shared)
+    asked, code = (await ours.asked(REVOKE_ALL, {"reason": "x"}))["approval_id"], ours.code()
+
+    async def cut(*_given: object) -> None:
+        raise psycopg.OperationalError("cut")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(journal, "append", cut)
+        problem(await ours.give(asked, totp=code), "database-unavailable")
+    assert (await ours.give(asked, totp=code)).json()["given_by"] == ours.factor
 
 
 async def test_an_approval_given_twice_is_given_once(shared: World) -> None:
@@ -461,6 +566,55 @@ async def test_a_contract_is_asked_whether_it_signed(shared: World, monkeypatch:
     assert heard == [bytes.fromhex(contract[2:])] * 2
 
 
+async def contract_desk(shared: World, monkeypatch: pytest.MonkeyPatch) -> tuple[Desk, dict[str, Any]]:
+    """An issuer whose approver is a contract that says yes, and a request that waits."""
+
+    async def says(*_given: object) -> bool:
+        return True
+
+    monkeypatch.setattr("service.access.wallets.Wallets._says", says)
+    ours = await desk(shared)
+    ours.factor = (await ours.add({"kind": "account", "name": "council", "account": CONTRACT}))["id"]
+    assert (await ours.post(f"/v1/second-factors/{ours.factor}/confirm", {"signature": "0x00"})).status_code == 200
+    return ours, await ours.asked(REVOKE_ALL, {"reason": "x"})
+
+
+CONTRACT = "0x" + "12" * 20
+
+
+async def test_a_factor_that_is_removed_while_it_approves_approves_nothing(
+    shared: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, asked = await contract_desk(shared, monkeypatch)
+
+    async def says(*_given: object) -> bool:
+        await sql(shared, "UPDATE second_factors SET removed_at = now() WHERE id = :id", id=ours.factor)
+        return True
+
+    monkeypatch.setattr("service.access.wallets.Wallets._says", says)
+    problem(await ours.give(asked["approval_id"], signature="0x00"), "second-factor-not-found")
+    (row,) = await sql(shared, "SELECT given_at FROM step_ups WHERE id = :id", id=asked["approval_id"])
+    assert row.given_at is None
+
+
+async def test_while_a_contract_is_asked_no_db_transaction_is_open(
+    shared: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, asked = await contract_desk(shared, monkeypatch)
+    held: list[int] = []
+
+    async def says(*_given: object) -> bool:
+        query = """SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+            WHERE d.datname = current_database() AND l.pid <> pg_backend_pid()
+            AND l.relation IN ('second_factors'::regclass, 'step_ups'::regclass, 'credentials'::regclass)"""
+        held.append((await sql(shared, query))[0][0])
+        return True
+
+    monkeypatch.setattr("service.access.wallets.Wallets._says", says)
+    assert (await ours.give(asked["approval_id"], signature="0x00")).status_code == 200
+    assert held == [0]
+
+
 # Second factors
 
 
@@ -510,6 +664,26 @@ async def test_a_factor_that_was_added_while_the_first_one_was_confirmed_never_c
     problem(await ours.post(f"/v1/second-factors/{beside['id']}/confirm", proof), "second-factor-not-found")
 
 
+async def test_a_factor_that_was_let_in_before_the_first_one_was_confirmed_waits_for_its_approval(
+    shared: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, looked = await desk(shared), idempotency.first_resource
+
+    async def meanwhile(*given: Any) -> str | None:
+        monkeypatch.undo()
+        await ours.with_app()
+        return await looked(*given)
+
+    monkeypatch.setattr(idempotency, "first_resource", meanwhile)
+    order, given = {"kind": "account", "name": "somebody's", "account": APPROVER.address}, {"idempotency_key": "late"}
+    asked = await ours.asked("/v1/second-factors", order, **given)
+    listed = (await shared.get("/v1/second-factors", key=ours.key)).json()["data"]
+    assert [each["id"] for each in listed] == [ours.factor]
+    assert (await ours.give(asked["approval_id"])).status_code == 200
+    answer = await ours.post("/v1/second-factors", order, approval=asked["approval_id"], **given)
+    assert answer.status_code == 201
+
+
 async def test_a_factor_that_waits_cannot_approve(shared: World) -> None:
     ours = await desk_with_app(shared)
     order = {"kind": "account", "name": "treasury", "account": APPROVER.address}
@@ -543,6 +717,16 @@ async def test_what_a_removed_factor_approved_waits_for_another(shared: World) -
     assert (await ours.post(f"/v1/second-factors/{ours.factor}/remove", approval=removal)).status_code == 200
     asked = problem(await ours.post(REVOKE_ALL, {"reason": "x"}, approval=approval), "step-up-required")
     assert (asked["approval_id"], [each["id"] for each in asked["factors"]]) == (approval, [added["id"]])
+
+
+async def test_what_a_removed_factor_approved_and_is_over_stays_as_it_was(shared: World) -> None:
+    ours = await desk_with_app(shared)
+    approval = await ours.approved(REVOKE_ALL, {"reason": "x"})
+    await sql(shared, "UPDATE step_ups SET expires_at = now() WHERE id = :id", id=approval)
+    removal = await ours.approved(f"/v1/second-factors/{ours.factor}/remove")
+    assert (await ours.post(f"/v1/second-factors/{ours.factor}/remove", approval=removal)).status_code == 200
+    (row,) = await sql(shared, "SELECT given_by FROM step_ups WHERE id = :id", id=approval)
+    assert str(row.given_by) == ours.factor
 
 
 async def test_an_issuer_has_twenty_factors_at_most(shared: World) -> None:

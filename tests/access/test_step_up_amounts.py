@@ -5,12 +5,17 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 import pytest_asyncio
 from eth_account import Account
 from eth_account.messages import encode_typed_data
 
+from service.access.key_amounts import Moved
 from service.addresses import checksum
+from service.chain.reader import Chain
+from service.keys import managed
+from service.web import idempotency
 from tests.access import desk
 from tests.access.test_sign_required import signing_like
 from tests.access.test_step_up import Desk
@@ -161,6 +166,130 @@ async def test_of_twenty_at_once_as_many_pass_without_approval_as_the_day_lets(o
     await ours.asked(batches, batch, key=second, idempotency_key="six")
     batch["rows"].pop()
     assert (await ours.post(batches, batch, key=second, idempotency_key="three")).status_code == 202
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was signed by a managed key or shown to the node, in its order."""
+    told: list[str] = []
+
+    def watch(owner: Any, name: str) -> None:
+        plain = getattr(owner, name)
+
+        async def watched(*given: Any) -> Any:
+            told.append(name)
+            return await plain(*given)
+
+        monkeypatch.setattr(owner, name, watched)
+
+    for owner, name in ((managed, "sign_digest"), (managed, "sign_digests"), (Chain, "call"), (Chain, "calls")):
+        watch(owner, name)
+    return told
+
+
+def above(token_id: str, holder: str, amount: str) -> list[tuple[str, Any]]:
+    """Requests of every road that move so much of a managed holder's."""
+    order = {"from": holder, "to": HOLDER.address, "amount": amount}
+    path = f"/v1/tokens/{token_id}"
+    return [
+        (f"{path}/transfer", order),
+        (f"{path}/batches/transfer", {"rows": [order]}),
+        (f"{path}/mint", {"to": holder, "amount": amount}),
+        (f"{path}/batches/mint", {"rows": [{"to": holder, "amount": amount}]}),
+    ]
+
+
+async def test_a_spent_key_has_nothing_signed_or_tried_that_nobody_approved(
+    ours: Desk, token_id: str, shown: list[str]
+) -> None:
+    key, holder = await held_to(ours.world, **MANY), await ours.world.account()
+    asset = {"name": "Mill", "category": "house"}
+    assert (await ours.post("/v1/assets", asset, key=key, idempotency_key="of-an-asset")).status_code == 201
+    burn = f"/v1/tokens/{token_id}/burn", {"from": holder, "amount": "101"}
+    for path, body in (*above(token_id, holder, "101"), burn):
+        problem(await ours.post(path, body, key=key, idempotency_key="of-an-asset"), "idempotency-key-reused")
+    assert shown == []
+
+
+async def test_a_spent_key_has_nothing_signed_that_the_day_does_not_count(
+    ours: Desk, token_id: str, shown: list[str]
+) -> None:
+    key, holder = await held_to(ours.world, amount_per_day="1000000"), await ours.world.account()
+    asset = {"name": "Mill", "category": "house"}
+    assert (await ours.post("/v1/assets", asset, key=key, idempotency_key="of-a-mill")).status_code == 201
+    for path, body in above(token_id, holder, "1")[:2]:
+        problem(await ours.post(path, body, key=key, idempotency_key="of-a-mill"), "idempotency-key-reused")
+    assert shown == []
+
+
+async def test_a_key_that_is_spent_a_moment_after_it_was_looked_for_opens_nothing_either(
+    ours: Desk, token_id: str, shown: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, holder = await held_to(ours.world, **MANY), await ours.world.account()
+    asset = {"name": "Mill", "category": "house"}
+    assert (await ours.post("/v1/assets", asset, key=key, idempotency_key="of-a-quay")).status_code == 201
+    plain, early = idempotency.first_resource, [True]
+
+    async def first_resource(*given: Any) -> str | None:
+        return None if early and early.pop() else await plain(*given)
+
+    monkeypatch.setattr(idempotency, "first_resource", first_resource)
+    for path, body in above(token_id, holder, "101")[1::2]:
+        early[:] = [True]
+        problem(await ours.post(path, body, key=key, idempotency_key="of-a-quay"), "idempotency-key-reused")
+    assert shown == []
+
+
+async def test_a_day_that_is_held_up_keeps_only_its_own_requests_waiting(ours: Desk, token_id: str) -> None:
+    world, path = ours.world, f"/v1/tokens/{token_id}"
+    key, to = await held_to(world, amount_per_day="1000000"), await world.account()
+    other, asset = await world.new_issuer("Weir Estates"), {"name": "Mill", "category": "house"}
+    first = await ours.post(f"{path}/mint", {"to": to, "amount": "1"}, key=key, idempotency_key="first-of-the-day")
+    assert first.status_code == 202
+    url = world.settings.database_url.get_secret_value()
+    async with await psycopg.AsyncConnection.connect(url) as holder:
+        await holder.execute("SELECT FROM amounts_taken FOR UPDATE")
+        asked = [("mint", {"to": to, "amount": "1"}), ("batches/mint", {"rows": [{"to": to, "amount": "1"}]})]
+        held_up = [
+            asyncio.create_task(ours.post(f"{path}/{name}", body, key=key, idempotency_key=f"held-up-{name}-{number}"))
+            for name, body in asked
+            for number in range(6)
+        ]
+        await asyncio.sleep(0.5)
+        async with asyncio.timeout(2):
+            for each in (other, world.key):
+                assert (await world.post("/v1/assets", asset, key=each)).status_code == 201
+        assert not any(each.done() for each in held_up)
+        await holder.rollback()
+        assert {answer.status_code for answer in await asyncio.gather(*held_up)} == {202}
+
+
+async def test_a_day_is_held_no_longer_than_it_takes_to_count(
+    ours: Desk, token_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, after = Moved.take, []
+
+    async def take(moved: Moved, session: Any) -> None:
+        await plain(moved, session)
+        execute = session.execute
+
+        async def told(*given: Any, **more: Any) -> Any:
+            after.append(str(given[0]))
+            return await execute(*given, **more)
+
+        session.execute = told
+
+    monkeypatch.setattr(Moved, "take", take)
+    key, to = await held_to(ours.world, amount_per_day="1000000"), await ours.world.account()
+    path, row = f"/v1/tokens/{token_id}", {"to": to, "amount": "1"}
+    batch = await ours.post(f"{path}/batches/mint", {"rows": [row]}, key=key, idempotency_key="counted-rows")
+    assert batch.status_code == 202
+    stopped = f"/v1/batches/{batch.json()['id']}"
+    assert (await ours.post(f"{stopped}/cancel", key=key, idempotency_key="counted-stop")).status_code == 202
+    await ours.world.finish()
+    assert (await ours.post(f"{stopped}/resume", key=key, idempotency_key="counted-again")).status_code == 202
+    assert (await ours.post(f"{path}/mint", row, key=key, idempotency_key="counted-one")).status_code == 202
+    assert after == []
 
 
 async def test_of_two_limits_the_one_that_no_approval_opens_comes_first(ours: Desk, token_id: str) -> None:

@@ -384,6 +384,7 @@ async def test_uses_amounts_and_refusals_are_cleared_away_in_time_and_their_sums
 ) -> None:
     made, lease = await make(shared), await shared.lease("keys")
     await written(shared)
+    await sql(shared, "UPDATE credentials SET created_at = now() - interval '2 years' WHERE id = :id", id=made["id"])
     await sql(
         shared,
         """INSERT INTO credential_uses

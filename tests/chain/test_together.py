@@ -77,6 +77,21 @@ async def test_a_caller_that_leaves_costs_the_others_nothing() -> None:
         await leaving
 
 
+async def test_what_nobody_waits_for_any_more_is_not_asked() -> None:
+    oracle = Oracle()
+    oracle.free.clear()
+    together = Together(oracle.ask, lists_max=1)
+    first = asyncio.create_task(together.ask(1))
+    await asyncio.sleep(0.001)
+    oracle.lists.clear()
+    late = [asyncio.create_task(together.ask(question)) for question in (4, 5)]
+    await asyncio.sleep(0.001)
+    late[0].cancel()
+    oracle.free.set()
+    assert [await first, await late[1]] == [2, 10]
+    assert oracle.lists == [[5]]
+
+
 async def test_so_many_are_asked_alone_at_once_and_lists_go_out_meanwhile() -> None:
     busy, most, free = 0, 0, asyncio.Event()
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import stat
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -225,6 +226,24 @@ async def test_an_upload_goes_on_after_a_limit(deed: Path) -> None:
         shelf.url = server.url
         assert Client(server.url, ed25519()).vault.documents.upload(deed, policy=ID).whole
         assert (shelf.content, limits) == (CONTENT, [])
+
+
+@pytest.mark.parametrize("kept", [0, CHUNK_BYTES // 2], ids=["nothing", "half"])
+async def test_an_upload_goes_on_where_its_body_was_too_slow(deed: Path, kept: int) -> None:
+    shelf, stalls = Shelf(set()), [1, 4]
+
+    def answer(heard: Heard) -> Said:
+        if heard.method == "PATCH" and stalls and shelf.count >= stalls[0]:
+            stalls.pop(0)
+            shelf.content += heard.body[:kept]
+            time.sleep(0.3)  # longer than patience lasts
+            return problem("body-too-slow", 408)
+        return shelf.answer(heard)
+
+    with serving(answer) as server:
+        shelf.url = server.url
+        assert Client(server.url, ed25519(), patience_s=0.2).vault.documents.upload(deed, policy=ID).whole
+        assert (shelf.content, stalls) == (CONTENT, [])
 
 
 async def test_a_download_that_breaks_off_or_was_altered_leaves_no_file(tmp_path: Path) -> None:

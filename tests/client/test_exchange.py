@@ -61,8 +61,10 @@ def signatures(heard: list[Heard], url: str) -> set[str]:
         (502, {}, b"<html>"),
         problem("too-many-requests", 429),
         problem("idempotency-key-busy", 409),
+        problem("body-too-slow", 408),
+        (408, {}, b"<html>"),
     ],
-    ids=["cut", "503", "502", "429", "busy"],
+    ids=["cut", "503", "502", "429", "busy", "slow", "408"],
 )
 def test_a_write_that_failed_is_asked_again_under_its_key_with_a_fresh_signature(failure: Said) -> None:
     with saying(failure, failure, told({"id": "1"}, 201)) as server:
@@ -112,6 +114,25 @@ def test_retry_after_is_kept_and_one_that_is_too_long_is_told_at_once() -> None:
             asking(server.url).ask(READ)
         assert (refused.value.retry_after_s, len(server.heard)) == (3600, 1)
         assert time.monotonic() - start_s < 2
+
+
+def test_a_server_that_asks_for_no_pause_is_not_hammered_on() -> None:
+    status, named, body = problem("too-many-requests", 429)
+    with saying((status, {**named, "Retry-After": "0"}, body)) as server:
+        with pytest.raises(ApiProblem):
+            asking(server.url, patience_s=0.3).ask(READ)
+        assert 2 < len(server.heard) < 10
+
+
+def test_a_body_that_took_longer_to_be_refused_than_patience_lasts_is_sent_once_more() -> None:
+    def refuse(_: Heard) -> Said:
+        time.sleep(0.3)
+        return problem("body-too-slow", 408)
+
+    with serving(refuse) as server:
+        with pytest.raises(ApiProblem, match="body-too-slow"):
+            asking(server.url, patience_s=0.2).ask(WRITE, "mint-1")
+        assert len(server.heard) == 2
 
 
 def test_patience_ends_and_tells_the_key_under_which_to_ask_again() -> None:

@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 from web3 import Web3
 
+from service import db
 from service.access import commands as access
 from service.chain import artifacts
 from service.operations import accepting
@@ -380,6 +381,22 @@ async def test_a_registration_waits_for_its_key_no_longer_than_for_any_lock(
     assert (await estate.world.post("/v1/assets", order, idempotency_key="held-asset")).status_code == 201
 
 
+async def test_others_register_while_more_wait_for_a_key_than_there_are_connections(estate: Estate) -> None:
+    world, other = estate.world, await estate.world.new_issuer("Weir Estates")
+    order = {"name": "Mill", "category": "house"}
+    async with held(world, "held-mill") as holder:
+        held_up = [
+            asyncio.create_task(world.post("/v1/assets", order, idempotency_key="held-mill")) for _ in range(3 * HELD)
+        ]
+        await asyncio.sleep(0.3)
+        for index in range(5):
+            asked = asyncio.create_task(world.post("/v1/assets", order, key=other, idempotency_key=f"free-{index}"))
+            assert (await in_time(asked)).status_code == 201
+        await holder.rollback()
+        answers = await asyncio.gather(*held_up)
+    assert len({answer.json()["id"] for answer in answers if answer.status_code == 201}) == 1
+
+
 async def test_a_table_that_is_locked_for_a_moment_is_waited_for(estate: Estate) -> None:
     url = estate.world.settings.database_url.get_secret_value()
     async with await psycopg.AsyncConnection.connect(url) as other:
@@ -389,6 +406,42 @@ async def test_a_table_that_is_locked_for_a_moment_is_waited_for(estate: Estate)
         assert not any(each.done() for each in asked)
         await other.rollback()
     assert {(await in_time(each)).status_code for each in asked} == {202}
+
+
+@pytest.mark.parametrize(("lock_s", "patience_s"), [(0.5, 10), (10, 0.5)], ids=["postgres", "the service"])
+async def test_a_table_that_stays_locked_is_told_to_all_within_one_patience(
+    estate: Estate, monkeypatch: pytest.MonkeyPatch, lock_s: float, patience_s: float
+) -> None:
+    world, acceptance = estate.world, estate.world.app.state.ledger.acceptance
+    monkeypatch.setitem(db._OPTIONS, "lock_timeout", f"{lock_s}s")
+    monkeypatch.setattr(accepting, "KEY_PATIENCE_S", patience_s)
+    impatient = db.Database(world.settings.database_url, role="muniment_api")
+    await impatient.open()
+    monkeypatch.setattr(acceptance, "_db", impatient)
+    url = world.settings.database_url.get_secret_value()
+    keys = [f"locked-{patience_s}-{index}" for index in range(40)]
+    async with await psycopg.AsyncConnection.connect(url) as other:
+        await other.execute("LOCK TABLE requests")
+        asked = [asyncio.create_task(world.mint(estate.token_id, STRANGER, 1, idempotency_key=key)) for key in keys]
+        _, late = await asyncio.wait(asked, timeout=5)
+        await other.rollback()
+    answers = await asyncio.gather(*asked)
+    assert not late
+    for answer in answers:
+        assert "not known" in problem(answer, "database-unavailable")["detail"]
+    answers = await asyncio.gather(*(world.mint(estate.token_id, STRANGER, 1, idempotency_key=key) for key in keys))
+    assert {answer.status_code for answer in answers} == {202}
+    await impatient.close()
+
+
+async def test_a_key_whose_turn_does_not_come_is_told_within_its_patience(
+    estate: Estate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accepting, "KEY_PATIENCE_S", 0.5)
+    monkeypatch.setattr(estate.world.app.state.ledger.acceptance, "_alone", asyncio.Semaphore(0))
+    async with held(estate.world, "no-turn"):
+        asked = asyncio.create_task(estate.world.mint(estate.token_id, STRANGER, 1, idempotency_key="no-turn"))
+        problem(await in_time(asked, 5), "idempotency-key-busy")
 
 
 async def test_a_caller_that_leaves_lets_the_next_one_of_its_key_wait(estate: Estate) -> None:

@@ -4,6 +4,8 @@ import asyncio
 import json
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 import time
 from datetime import UTC, datetime
@@ -279,6 +281,33 @@ async def test_a_name_that_nobody_answers_for_holds_up_no_request_of_another_iss
     with pytest.raises(WebhookUrlRefused):
         await insist_on_public(url, private=False, issuer_id=UUID(int=2))
     release.set()
+
+
+def test_a_name_that_nobody_answers_for_does_not_hold_up_the_end_of_a_process() -> None:
+    asked = subprocess.run([sys.executable, "-c", ENDING], capture_output=True, text=True, timeout=20, check=True)
+    assert asked.stdout == "asked twice\n"
+
+
+ENDING = """
+import asyncio, socket, time, uuid
+from service.webhooks import egress
+
+asked = []
+def silent(*given, **named):
+    asked.append(given)
+    time.sleep(60)
+socket.getaddrinfo = silent
+egress.LOOK_UP_TIMEOUT_S = egress.TIMEOUT_S = 0.2
+
+async def end():
+    url = egress.parse_url("https://silent.example/", private=False)
+    await egress.insist_on_public(url, private=False, issuer_id=uuid.UUID(int=1))
+    async with egress.open_egress(private=False) as way:
+        await way.post(str(url), {}, b"{}", issuer_id=uuid.UUID(int=1))
+
+asyncio.run(end())
+print("asked twice" if len(asked) == 2 else asked)
+"""
 
 
 async def reason(way: Egress, url: str) -> str | None:
