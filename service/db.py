@@ -291,7 +291,7 @@ class Database(Reads):
             hide_parameters=True,
         )
         self._sessions = async_sessionmaker(self._engine, expire_on_commit=False)
-        self._turns = Turns(max(1, connections_max - max(1, connections_max // 4)), patience_s=CONNECT_TIMEOUT_S)
+        self._turns = Turns(max(1, connections_max * 3 // 4), patience_s=CONNECT_TIMEOUT_S)
 
     async def close(self) -> None:
         """Give every connection back."""

@@ -45,6 +45,7 @@ def api(settings: Settings) -> None:
         port=settings.api_port,
         loop="uvloop",
         http=Connection,
+        ws="none",
         log_level="warning",
         access_log=False,
         server_header=False,

@@ -44,6 +44,7 @@ READ_BY = {
     "key_encryption_key": ("api", "dispatcher"),
     "pkcs11_pin": ("api", "sender"),
     "keystore_password": ("sender",),
+    "web3signer_url": ("sender",),
 }
 """Secrets, and the processes that read them; `muniment` commands read what they are given."""
 
@@ -208,7 +209,9 @@ class Settings(BaseSettings):
     kms_endpoint: str | None = Field(None, description="Address of KMS in place of the region's own.")
     web3signer_url: SecretStr | None = Field(None, description="A web3signer server that holds signers.")
     signer_timeout_s: float = Field(5.0, gt=0, description="Longest wait for one answer of an HSM or a key server.")
-    key_encryption_key: SecretStr = Field(description="32 bytes in base64; encrypts managed accounts' keys.")
+    key_encryption_key: SecretStr = Field(
+        description="32 bytes in base64; seals managed accounts' keys and secrets in rows, and signs cursors."
+    )
     vault_kek: str = Field(
         "environment",
         description="Key-encryption keys of the token vault with blanks between: the first wraps, the others unwrap.",
@@ -249,7 +252,7 @@ class Settings(BaseSettings):
     public_url: str | None = Field(
         None, description="The address that callers know the API by, for signed requests; where it listens, unless set."
     )
-    api_connections_max: int = Field(10, ge=2, le=100, description="Postgres connections for reads, and for writes.")
+    api_connections_max: int = Field(10, ge=4, le=100, description="Postgres connections for reads, and for writes.")
     body_bytes_max: int = Field(65_536, ge=1_024, description="A larger request body is refused.")
 
     node_timeout_s: float = Field(10.0, gt=0, description="Longest wait for one answer of the node.")

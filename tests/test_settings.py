@@ -65,7 +65,7 @@ def test_a_process_reads_no_secret_of_others_and_starts_without_them(
 
 def test_every_secret_has_its_readers_and_the_readme_names_them() -> None:
     secret = {name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)}
-    of_all = {"database_url", "replica_url", "rpc_url", "rpc_ws_url", "web3signer_url"}
+    of_all = {"database_url", "replica_url", "rpc_url", "rpc_ws_url"}
     assert secret - of_all == set(READ_BY)
     table = (local.ROOT / "README.md").read_text().split("| process | secrets |")[1]
     for process in PROCESSES:

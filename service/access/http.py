@@ -120,7 +120,7 @@ async def _admit(request: Request, given: HTTPAuthorizationCredentials | None) -
         quotas.failed(address)
         raise
     request.state.caller = caller
-    request.state.standings = standings or quotas.take(caller.key_id, caller.issuer_id)
+    request.state.standings = standings
 
 
 async def _proved(
@@ -130,13 +130,18 @@ async def _proved(
     quotas: Quotas,
     address: str | None,
 ) -> tuple[Caller, list[Standing]]:
-    """The caller, and how its quotas stand where the request was taken off them already."""
+    """The caller, and how its quotas stand after the request."""
     if signed_requests.is_signed(request.headers):
         signed: SignedRequests = request.app.state.signed_requests
         return await signed.caller_of(request, admission, quotas, address)
     # Of two headers one reader takes the first and another one the last.
     alone = len(request.headers.getlist("authorization")) == 1
-    return await admission.by_key(given.credentials if given and alone else None, address), []
+    caller = await admission.by_key(given.credentials if given and alone else None, address)
+    try:
+        return caller, quotas.take(caller.key_id, caller.issuer_id)
+    except QuotaExceeded as problem:
+        admission.refused(problem.slug, caller.key_id, address)
+        raise
 
 
 def insist_on_signature(request: Request, caller: Caller) -> None:

@@ -202,7 +202,9 @@ async def begin(db: Database, caller: Caller) -> None:
     """A pending credential was used for the first time: it is active, and its predecessor's overlap starts."""
     with acting_for([caller.issuer_id]):
         async with db.transaction() as session:
-            await _begin(session, By.caller(caller), caller.key_id)
+            by = By.caller(caller)
+            await _held_beside(session, by, caller.key_id)
+            await _begin(session, by, caller.key_id)
 
 
 async def activate(session: AsyncSession, by: By, id: str) -> None:

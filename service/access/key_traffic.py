@@ -136,7 +136,7 @@ class KeyTraffic:
             self.refused(RETIRING, key_id, address)
 
     def refused(self, reason: str, key_id: str = "", address: str | None = None) -> None:
-        """A request was not let in. An id that nobody has is not kept: others choose it."""
+        """Count a refusal, or the use of a retiring key. An id that nobody has is not kept: others choose it."""
         self._counted.refusals[key_id, reason] += 1
         if key_id:
             self._counted.networks[key_id, reason] = network_of(address)
@@ -270,6 +270,8 @@ async def _write_refusals(session: AsyncSession, counted: _Counted) -> list[Fact
         "counts": [counted.refusals[each] for each in given],
         "networks": [counted.networks.get(each, "") for each in given],
     }
+    # Credentials before refusals, as by whoever alters both.
+    await session.execute(text("LOCK TABLE credentials IN ACCESS SHARE MODE"))
     facts = []
     for key_id, reason, count, issuer_id, caller_id in (await session.execute(text(_REFUSALS), columns)).all():
         if reason == NEW_NETWORK or count.bit_length() == (count - counted.refusals[key_id, reason]).bit_length():

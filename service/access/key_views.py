@@ -97,7 +97,7 @@ class KeyRefusalView(BaseModel):
 
     day: date = Field(examples=["2026-11-22"])
     reason: str = Field(
-        description="Callers are told none of them but `expired`, `signature-stale` and `nonce-replayed`.",
+        description="Callers are told `expired`, `signature-stale`, `nonce-replayed`, `quota-exceeded` alone.",
         examples=["suspended"],
     )
     network: str = Field(description="The last one it came from.", examples=["203.0.113.0/24"])

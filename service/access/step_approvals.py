@@ -88,7 +88,7 @@ class Passed(Enum):
 
 @dataclass(slots=True)
 class Approval:
-    """The approval that one request needs: judged when it is asked for, and once.
+    """The approval that one request needs: judged when it is first asked for.
 
     Args:
         asked: what the request asks.

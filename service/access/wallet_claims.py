@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.access.key_problems import WalletTaken, WalletUnproved
-from service.access.key_states import STATE
+from service.access.key_states import UNENDED
 from service.access.step_messages import Place
 from service.access.wallets import Wallet, Wallets
 from service.chain.typed_data import TypedData
@@ -112,7 +112,7 @@ async def insist_on_no_credential(session: AsyncSession, issuer_id: UUID, accoun
 
 
 _CREDENTIALS: LiteralString = f"""SELECT k.id, c.issuer_id FROM credentials k JOIN callers c ON c.id = k.caller_id
-WHERE k.account = :account AND c.deleted_at IS NULL AND {STATE} NOT IN ('revoked', 'expired')"""
+WHERE k.account = :account AND c.deleted_at IS NULL AND {UNENDED}"""
 
 
 async def _in_turn(session: AsyncSession, account: bytes) -> None:

@@ -30,7 +30,8 @@ class Client:
         url: http://host:port or https://host.
         credential: what the caller proves itself with; None for what is public.
         patience_s: how long a request is asked again before its failure is told. Only GETs and writes under an
-            idempotency key are, after a broken connection and the statuses 408, 429, 502, 503 and 504.
+            idempotency key are, after a broken connection, the statuses 408, 429, 502, 503 and 504, and
+            `idempotency-key-busy`.
 
     Raises:
         Unusable: the address is none.

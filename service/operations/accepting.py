@@ -21,7 +21,7 @@ LIST_PATIENCE_MS = 150
 """A statement for many waits so long for a lock: some of its requests are held up for nothing meanwhile."""
 
 ALONE_MAX = 2
-"""Connections that requests have at once which were split from a list, or wait for another of their key."""
+"""Connections at once of requests that were split from a list; those that wait for their key have as many."""
 
 ALONE_PATIENCE_MS = 20
 POLL_FIRST_S, POLL_LAST_S = 0.05, 0.5

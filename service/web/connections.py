@@ -1,6 +1,10 @@
 """Connections of the API: who says nothing, says it slowly or does not listen holds none, nor do too many at a time."""
 
 import asyncio
+import fcntl
+import struct
+import termios
+from contextlib import suppress
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -14,8 +18,9 @@ UNREAD_WAIT_MAX_S = 30.0
 """Time in which whoever is answered must take some of an answer that waits for it."""
 
 ENDING_WAIT_MAX_S = 15.0
-"""Longest time from the process's end, as it was asked for, to that of each connection: more than a request without a
-stream takes."""
+"""Longest time from the process's end, as it was asked for, to that of each connection.
+
+What then still waits, for a body or a lock, breaks off, and is safe to send again under its key."""
 
 CONNECTIONS_MAX = 900
 """Connections of one process at a time: fewer than the 1,024 files that a process may open where nobody allows more."""
@@ -59,6 +64,9 @@ class Connection(HttpToolsProtocol):
         self._unread_bytes = 0
         super().resume_writing()
 
+    def _unsupported_upgrade_warning(self) -> None:
+        """Strangers ask for upgrades as they like: uvicorn would log two lines for each."""
+
     def shutdown(self) -> None:
         """The process ends: what is not answered soon never is."""
         super().shutdown()
@@ -80,12 +88,27 @@ class Connection(HttpToolsProtocol):
             self._waiting.cancel()
             self._waiting = None
 
+    def _unread(self) -> int:
+        """Bytes that wait here, and in the kernel, for the other side to acknowledge them.
+
+        The kernel takes nothing more until a third of what it holds is gone, which for a slow reader is minutes.
+        """
+        here: int = self.transport.get_write_buffer_size()
+        connected = self.transport.get_extra_info("socket")
+        if not here or connected is None:
+            return here
+        # SIOCOUTQ of Linux; elsewhere the same call of a socket may be unknown.
+        with suppress(OSError):
+            (kept,) = struct.unpack("i", fcntl.ioctl(connected.fileno(), termios.TIOCOUTQ, bytes(4)))
+            return here + int(kept)
+        return here
+
     def _look_later(self) -> None:
         self._looking = self.loop.call_later(UNREAD_WAIT_MAX_S, self._look)
 
     def _look(self) -> None:
         """End a connection of which nothing was taken since the last look, though nothing else was to be done."""
-        unread_bytes = self.transport.get_write_buffer_size()
+        unread_bytes = self._unread()
         # Only then does nothing more come to be written, so that the same number means that nothing was taken.
         stuck = self.flow.write_paused or self.transport.is_closing()
         if stuck and unread_bytes and unread_bytes == self._unread_bytes:

@@ -62,7 +62,7 @@ def sealed(cursor: str, *, key: bytes, caller_id: UUID, path: str, query: Iterab
     """A cursor as it leaves: with 16 bytes of HMAC-SHA256 over itself, the caller, the path and the filters in the
     query, each as the caller wrote it.
 
-    Source: RFC 2104; RFC 2104 section 5 on the truncation.
+    Source: RFC 2104, section 5 on the truncation.
     """
     filters = sorted(each for each in query if each[0] not in OF_NO_FILTER)
     bound = json.dumps([cursor, caller_id.hex, path, filters], separators=(",", ":")).encode()

@@ -48,8 +48,7 @@ class BodyTooSlow(Problem):
 
 
 class TooManyBodies(Problem):
-    """The service holds as many bytes of request bodies as it may, and this is a large one; nothing was changed, and
-    the same request may be sent again."""
+    """The service holds as many bytes of request bodies as it may; nothing was changed: send the large one again."""
 
     slug, title, status = "too-many-bodies", "Too many large request bodies at a time", 503
 

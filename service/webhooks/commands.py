@@ -85,7 +85,7 @@ async def create(office: Office, caller: Caller, key: str, order: WebhookOrder) 
 
 
 async def change(office: Office, caller: Caller, id: UUID, wanted: WebhookChange) -> Webhook:
-    """Change a webhook. Enabled anew, it is sent all that waits, first one message to see whether it is back.
+    """Change a webhook. Enabled anew, it is sent all that waits; where it had failed, one message first.
 
     Raises:
         WebhookNotFound: none of the issuer's.

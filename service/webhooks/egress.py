@@ -176,8 +176,21 @@ class _Threads:
             if self._count == self._most:
                 return answer
             self._count += 1
-        threading.Thread(target=self._serve, name="webhook-names", daemon=True).start()
+        try:
+            threading.Thread(target=self._serve, name="webhook-names", daemon=True).start()
+        except RuntimeError as error:
+            self._give_up(answer, ask, error)
         return answer
+
+    def _give_up(self, answer: Future[list[Any]], ask: Callable[[], list[Any]], error: RuntimeError) -> None:
+        """There is no thread for it, unless one that was there took it meanwhile."""
+        with self._lock:
+            self._count -= 1
+            if (answer, ask) not in self._asked:
+                return
+            self._asked.remove((answer, ask))
+        if answer.set_running_or_notify_cancel():
+            answer.set_exception(OSError(str(error)))
 
     def cancel(self) -> None:
         """Forget what waits."""

@@ -57,7 +57,14 @@ async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[uvicorn.Serve
         await asyncio.sleep(60)
 
     config = uvicorn.Config(
-        app, port=0, lifespan="off", http=Connection, log_config=None, timeout_keep_alive=1, timeout_graceful_shutdown=1
+        app,
+        port=0,
+        lifespan="off",
+        http=Connection,
+        ws="none",
+        log_config=None,
+        timeout_keep_alive=1,
+        timeout_graceful_shutdown=1,
     )
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
@@ -168,6 +175,20 @@ async def test_who_reads_slowly_has_the_whole_answer(port: int) -> None:
             await asyncio.sleep(0.12)
         read += len(await asyncio.wait_for(reader.read(), SOON_S))
         assert read > MUCH
+
+
+async def test_who_reads_less_than_the_kernel_gives_up_at_once_has_it_too(port: int) -> None:
+    async with connected(port) as (reader, writer):
+        writer.write(ASK % b"much")
+        for _ in range(30):
+            await reader.readexactly(65_536)
+            await asyncio.sleep(0.05)
+
+
+async def test_an_upgrade_is_a_request_like_any_other(server: uvicorn.Server, port: int) -> None:
+    asked = b"GET /whole HTTP/1.1\r\nHost: api\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    assert b" 405 " in await said(port, [asked])
+    assert not server.server_state.connections
 
 
 @pytest.mark.parametrize("asked", [b"", HEAD % b"whole" + b"\r\n1", ASK % b"much", ASK % b"stuck"])
