@@ -53,6 +53,11 @@ def postgres() -> Iterator[local.Postgres]:
         with psycopg.connect(server.url, autocommit=True) as connection:
             for setting in ("fsync", "full_page_writes", "synchronous_commit", "wal_init_zero"):
                 connection.execute(sql.SQL("ALTER SYSTEM SET {} = off").format(sql.Identifier(setting)))
+            # The kernel copies by itself where it can: six tenths of the cost of a test's clone.
+            if (True,) in connection.execute(
+                "SELECT 'clone' = ANY (enumvals) FROM pg_settings WHERE name = 'file_copy_method'"
+            ):
+                connection.execute("ALTER SYSTEM SET file_copy_method = clone")
             connection.execute("SELECT pg_reload_conf()")
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(TEMPLATE)))
         migrate.upgrade(SecretStr(server.database(TEMPLATE)))

@@ -7,12 +7,15 @@ import socket
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from scripts import local
 from tests.flows import devnets
 
 HOLDERS = 3
 
 
+@pytest.mark.timeout(300)
 def test_assets_owners_and_past_blocks_survive_ctrl_c_and_kill_9(place: Path) -> None:
     folder = place / "devnet"
     with devnets.running(folder, "--block-time", "0.2") as devnet:
