@@ -170,7 +170,7 @@ async def test_a_worker_stands_by_until_the_lease_is_free(db: Database) -> None:
     await asyncio.sleep(0.1)
     assert worked == []
     await first.release(db)
-    await asyncio.wait_for(running, timeout=5)
+    await asyncio.wait_for(running, timeout=30)
     assert worked == [2]
     assert await held_by(db) is None
 
@@ -192,7 +192,7 @@ async def test_a_worker_that_lost_its_lease_goes_on_with_a_new_one(db: Database)
         stop.set()
         return 0
 
-    await asyncio.wait_for(run(db, lease(), step, poll_interval_s=0.01, stop=stop), timeout=5)
+    await asyncio.wait_for(run(db, lease(), step, poll_interval_s=0.01, stop=stop), timeout=30)
     assert epochs == [1, 3]
 
 
@@ -221,7 +221,7 @@ async def test_a_worker_with_work_does_not_pause(db: Database) -> None:
             stop.set()
         return 1
 
-    await asyncio.wait_for(run(db, lease(), step, poll_interval_s=60, stop=stop), timeout=5)
+    await asyncio.wait_for(run(db, lease(), step, poll_interval_s=60, stop=stop), timeout=30)
     assert done == 20
 
 
@@ -231,10 +231,10 @@ async def test_a_step_longer_than_the_lease_keeps_it(db: Database) -> None:
 
     async def slow(_: Lease) -> int:
         for _attempt in range(12):
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.3)
             taken.append(await spare.take(db))
         stop.set()
         return 1
 
-    await asyncio.wait_for(run(db, Lease(NAME, ttl_s=0.6), slow, poll_interval_s=0.01, stop=stop), timeout=20)
+    await asyncio.wait_for(run(db, Lease(NAME, ttl_s=2.0), slow, poll_interval_s=0.01, stop=stop), timeout=60)
     assert taken == [False] * 12

@@ -39,6 +39,7 @@ from tests.rpc import rpc
 PEPPER = SecretStr("a pepper that is only good for tests")
 PASSWORD = SecretStr("a password that is only good for tests")
 STEPS_MAX = 200
+ROUNDS_MAX = 5
 
 
 def make_settings(database_url: SecretStr, chain_url: str, keystore_dir: Path, **changed: Any) -> Settings:
@@ -174,8 +175,18 @@ class World:
     async def finish(self) -> None:
         """Mine what is sent, and enough on top for it to be final and settled."""
         await self.level()
-        self.mine(3)
-        await self.level()
+        for _ in range(ROUNDS_MAX):
+            self.mine(3)
+            await self.level()
+            if not await self._unfinal():
+                return
+
+    async def _unfinal(self) -> bool:
+        """Whether a transaction is in one of the newest blocks: many large ones come in more blocks than were mined."""
+        async with self.db.read() as connection:
+            found = await connection.execute("SELECT EXISTS (SELECT FROM transactions WHERE status = 'mined')")
+            ((unfinal,),) = await found.fetchall()
+        return bool(unfinal)
 
     def mine(self, count: int = 1) -> None:
         """Empty blocks."""

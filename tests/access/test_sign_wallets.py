@@ -88,7 +88,7 @@ async def test_a_contract_says_itself_whether_it_signed(chain: Chain, chain_url:
         rpc(chain_url, "anvil_setCode", f"0x{ACCOUNT.hex()}", code)
         began = time.monotonic()
         assert not await judge.proves(wallet, message_digest(text), text)
-        assert time.monotonic() - began < wallets.ASK_TIMEOUT_S + 1
+        assert time.monotonic() - began < 3 * wallets.ASK_TIMEOUT_S
 
 
 async def test_a_contract_that_cannot_be_asked_proves_nothing_and_is_no_refusal(tmp_path: Any) -> None:

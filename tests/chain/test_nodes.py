@@ -22,7 +22,7 @@ from tests.chain.faulty import Fault, Faulty, faulty_endpoint
 from tests.chain.test_node import FIRST_KEY, sent
 from tests.world import make_settings
 
-TIMEOUT_S = 1.0
+TIMEOUT_S = 3.0
 LOOK_INTERVAL_S = 0.05
 FIRST = bytes.fromhex(Account.from_key(FIRST_KEY).address[2:])
 

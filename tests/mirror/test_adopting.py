@@ -405,7 +405,7 @@ async def test_while_rows_are_withdrawn_blocks_are_followed(
             assert not withdrawing.done()
             await asyncio.sleep(0.01)
         ledger.mine(1)
-        assert await asyncio.wait_for(mirror.step(), timeout=5) == 1
+        assert await asyncio.wait_for(mirror.step(), timeout=30) == 1
         assert (await mirror.label()).block == ledger.height()
         assert not withdrawing.done()
     await worked(adopter)

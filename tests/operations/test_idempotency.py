@@ -423,7 +423,7 @@ async def test_a_table_that_stays_locked_is_told_to_all_within_one_patience(
     async with await psycopg.AsyncConnection.connect(url) as other:
         await other.execute("LOCK TABLE requests")
         asked = [asyncio.create_task(world.mint(estate.token_id, STRANGER, 1, idempotency_key=key)) for key in keys]
-        _, late = await asyncio.wait(asked, timeout=5)
+        _, late = await asyncio.wait(asked, timeout=8)
         await other.rollback()
     answers = await asyncio.gather(*asked)
     assert not late

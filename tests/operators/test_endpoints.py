@@ -34,7 +34,7 @@ __all__ = ["log", "shared"]
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-TIMEOUT_S = 0.3
+TIMEOUT_S = 2.0
 WELL = EndpointHealth("endpoint 1 (here)", True, 0, 1.5, 7, 2.0, 0, False, 0, None)
 
 

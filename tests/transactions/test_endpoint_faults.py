@@ -26,7 +26,7 @@ __all__ = ["log", "shared"]
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-TIMEOUT_S = 0.3
+TIMEOUT_S = 2.0
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -34,7 +34,7 @@ async def test_while_the_node_is_away_reads_answer_and_writes_are_sent_later_and
 ) -> None:
     options = ("--state", str(tmp_path / "chain.json"))
     anvil = local.start_anvil(tmp_path / "anvil.log", *options)
-    settings = make_settings(database_url, anvil.url, tmp_path / "keystore", node_timeout_s=0.4)
+    settings = make_settings(database_url, anvil.url, tmp_path / "keystore", node_timeout_s=2.0)
     try:
         async with open_world(settings) as world:
             token_id, holder = await world.token(), await world.account()

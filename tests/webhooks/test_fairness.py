@@ -58,7 +58,7 @@ async def test_whoever_holds_one_issuers_webhook_holds_up_no_other(office: Offic
     async with held(office, one):
         await office.tell(tenant, "operation.succeeded", operation(2))
         await office.tell(other, "operation.succeeded", operation(3))
-        await asyncio.wait_for(office.deliver(), timeout=8)
+        await asyncio.wait_for(office.deliver(), timeout=30)
         assert [len(office.receiver.at(path)) for path in ("/one", "/other")] == [1, 1]
     await office.deliver()
     assert await states(office, tenant, one) == [("delivered", 1), ("delivered", 1)]
@@ -81,7 +81,7 @@ async def test_early_notices_of_an_issuer_whose_webhook_is_held_are_told_later(
     monkeypatch.setattr(early, "_seen", seen)
     monkeypatch.setattr(early, "LOOK_INTERVAL_S", 0.0)
     async with held(office, made):
-        await asyncio.wait_for(office.deliver(), timeout=8)
+        await asyncio.wait_for(office.deliver(), timeout=30)
         assert [each.path for each in office.receiver.heard] == ["/other"]
     await office.deliver()
     assert [(each.path, each.told["type"]) for each in office.receiver.heard] == [("/other", MINED), ("/one", MINED)]
