@@ -3,14 +3,17 @@
 import asyncio
 import base64
 import hashlib
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.routing import iter_route_contexts
 from fastapi_offline import FastAPIOffline
+from starlette.routing import BaseRoute
 
 from service import status
 from service.access import key_routes, step_routes
@@ -88,6 +91,20 @@ _SLICES = (
 )
 
 
+def _routes() -> list[BaseRoute]:
+    """Every route, looked through: else each app did so again, during the first requests that it answers."""
+    whole = APIRouter(generate_unique_id_function=lambda route: route.name)
+    for router in (*(each.router for each in _SLICES), document_routes.streams, operators.router, status.router):
+        whole.include_router(router, prefix="/v1")
+    whole.include_router(metrics.router)
+    whole.include_router(catalogue.router)
+    deque(iter_route_contexts(whole.routes), maxlen=0)
+    return whole.routes
+
+
+_ROUTES = _routes()
+
+
 def create_app(settings: Settings) -> FastAPI:
     """The API of a deployment. Postgres and the node may be away when it starts."""
 
@@ -120,7 +137,7 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         redoc_url=None,
         redirect_slashes=False,
-        generate_unique_id_function=lambda route: route.name,
+        routes=_ROUTES,
     )
     app.add_middleware(ReadAgain)
     problems.install(app)
@@ -133,10 +150,6 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(KeyGate)
     live = settings.environment == "live"
     app.add_middleware(SafeHeaders, live=live, pages={"/docs": _docs_policy(app)}, loaded=_DOCS_FILES)
-    for router in (*(each.router for each in _SLICES), document_routes.streams, operators.router, status.router):
-        app.include_router(router, prefix="/v1")
-    app.include_router(metrics.router)
-    app.include_router(catalogue.router)
     catalogue.describe(app)
     describe_scopes(app)
     return app
