@@ -86,7 +86,7 @@ class Faulty:
 
 async def _unheard(request: web.Request) -> None:
     """Wait until the client has hung up."""
-    while request.transport is not None and not request.transport.is_closing():
+    while request.transport is not None and not request.transport.is_closing():  # noqa: ASYNC110
         await asyncio.sleep(0.02)
 
 
