@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any, NoReturn
 
 from scripts import local
+from service.cli.processes import for_good
 
 STOP_TIMEOUT_S = 10
 REAP_INTERVAL_S = 0.05
@@ -232,10 +233,10 @@ def main() -> NoReturn:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(1))
     try:
-        import service.app  # so that an api which is killed is back in milliseconds
-        import service.cli
-        import service.migrate
-        import service.processes  # noqa: F401
+        with for_good():
+            import service.app  # so that an api which is killed is back in milliseconds
+            import service.migrate
+            import service.processes  # noqa: F401
 
         serve(host)
     except BrokenPipeError:

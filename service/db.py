@@ -418,6 +418,11 @@ async def _configure_read(connection: ReadConnection) -> None:
     connection.adapters.register_loader("numeric", _IntBinaryLoader)
 
 
+async def take_turn(session: AsyncSession, name: str) -> None:
+    """Wait for whoever else took this turn, in any process; it is ours until the DB transaction ends."""
+    await session.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": name})
+
+
 def new_id() -> UUID:
     """A fresh id that sorts by time. Source: RFC 9562 section 5.7, UUID version 7."""
     milliseconds = time.time_ns() // 1_000_000

@@ -29,13 +29,20 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 TEMPLATE = "muniment_template"
 BEGUN = "muniment_begun"
 MEMORY_BYTES_MIN = 8 * 2**30
-"""Where so much is free in memory, Postgres keeps its files there."""
+"""Ten times what a run of all tests writes at any one time."""
+
+TEMPORARY = "PYTEST_DEBUG_TEMPROOT"
+"""pytest's own name for the place of its temporary folders."""
 
 settings.register_profile("long", max_examples=1_000)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Have every test fail that tells a secret."""
+    """Have every test fail that tells a secret, and keep what tests write in memory, where there is room."""
+    memory = Path("/dev/shm")
+    # A disk's file system takes longer for the thousands of files of each database than Postgres for the test.
+    if memory.is_mount() and shutil.disk_usage(memory).free >= MEMORY_BYTES_MIN:
+        os.environ.setdefault(TEMPORARY, str(memory))
     config.pluginmanager.register(leaks, "leaks")
 
 
@@ -51,10 +58,7 @@ def postgres() -> Iterator[local.Postgres]:
 
     Not under pytest's own folder: that closes itself to other users at every start, and Postgres may run as one.
     """
-    # A disk's file system takes longer for the thousands of files of a clone than Postgres for the test.
-    memory = Path("/dev/shm")
-    roomy = memory.is_mount() and shutil.disk_usage(memory).free >= MEMORY_BYTES_MIN
-    folder = tempfile.mkdtemp(prefix="muniment-postgres-", dir=memory if roomy else None)
+    folder = tempfile.mkdtemp(prefix="muniment-postgres-", dir=os.environ.get(TEMPORARY))
     server = local.start_postgres(Path(folder), throw_away=True)
     with local.stopping(server):
         with psycopg.connect(server.url, autocommit=True) as connection:

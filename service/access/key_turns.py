@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.access.key_problems import TooManyKeys
 from service.access.key_states import UNENDED
+from service.db import take_turn
 
 FAMILIES_MAX = 1_000
 """Families of one issuer with a version that has not ended, so that looking at all credentials stays cheap."""
@@ -18,10 +19,7 @@ FROM credentials k JOIN callers c ON c.id = k.caller_id WHERE c.issuer_id = :iss
 
 async def in_turn(session: AsyncSession, issuer_id: UUID) -> None:
     """Wait for whoever makes or ends credentials of this issuer: none may be made beside an end of all."""
-    await session.execute(
-        text("SELECT pg_advisory_xact_lock(hashtextextended('muniment keys ' || :issuer, 0))"),
-        {"issuer": str(issuer_id)},
-    )
+    await take_turn(session, f"muniment keys {issuer_id}")
 
 
 async def insist_on_room(session: AsyncSession, issuer_id: UUID) -> None:

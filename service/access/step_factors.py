@@ -26,7 +26,7 @@ from service.access.step_problems import (
 from service.access.step_tables import SecondFactorRow
 from service.access.wallets import Wallet, Wallets
 from service.addresses import checksum
-from service.db import Database, new_id
+from service.db import Database, new_id, take_turn
 from service.journal import Fact
 from service.telemetry import logger
 
@@ -398,8 +398,7 @@ async def _insist_on_waiting(session: AsyncSession, approval: UUID) -> None:
 
 async def _alone(session: AsyncSession, issuer_id: UUID) -> None:
     """One after the other for each issuer, until the DB transaction ends."""
-    query = text("SELECT pg_advisory_xact_lock(hashtextextended('second factors ' || :issuer, 0))")
-    await session.execute(query, {"issuer": str(issuer_id)})
+    await take_turn(session, f"second factors {issuer_id}")
 
 
 def _context(factor_id: UUID) -> str:

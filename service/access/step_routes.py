@@ -5,13 +5,12 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from service.access import step_approvals, step_codes, step_factors, step_messages
+from service.access import step_adding, step_approvals, step_codes, step_factors, step_messages
 from service.access import step_problems as problems
 from service.access.apikeys import Scope
 from service.access.http import REFUSED, Administering, Anyone, Auditing, insist_on_signature
 from service.access.key_problems import SecretAlreadyShown, WalletTaken
 from service.access.queries import Caller
-from service.access.step_approvals import OPENING, Passed
 from service.access.step_http import SteppingUp, StepUpsDep, critical
 from service.access.step_views import (
     AddedFactorView,
@@ -23,7 +22,6 @@ from service.access.step_views import (
     SecondFactorsView,
     SecondFactorView,
 )
-from service.web import idempotency
 from service.web.bodies import StrictJsonRoute
 from service.web.catalogue import documented
 from service.web.http import IdempotencyKey
@@ -31,10 +29,6 @@ from service.web.idempotency import IdempotencyKeyReused
 from service.web.problems import BodyTooLarge
 
 router = APIRouter(tags=["step-up"], route_class=StrictJsonRoute)
-
-
-class _AddedBeforeError(Exception):
-    """Undoes what a request added that came twice at one moment."""
 
 
 async def _signing(request: Request, caller: Anyone) -> Caller:
@@ -64,33 +58,8 @@ async def add_second_factor(
     response: Response,
 ) -> AddedFactorView:
     """Add a second factor; it counts once it is confirmed, within an hour. The first one needs no approval."""
-    print_ = idempotency.fingerprint("add_second_factor", None, order.canonical())
-    before, secret = await idempotency.first_resource(ups.db, caller.id, key, print_), None
-    while before is None:
-        try:
-            async with ups.db.transaction() as session:
-                factor_id, secret = await step_factors.add(
-                    session,
-                    ups.kek,
-                    caller,
-                    kind=order.kind,
-                    name=order.name,
-                    account=order.address,
-                    approved=approval.passed is Passed.APPROVED,
-                )
-                if not await idempotency.claim(session, caller.id, key, print_, f"second-factors/{factor_id}"):
-                    raise _AddedBeforeError
-                before = f"second-factors/{factor_id}"
-        except _AddedBeforeError:
-            secret, before = None, await idempotency.first_resource(ups.db, caller.id, key, print_)
-        except step_factors.UnapprovedError:
-            await approval.insist_anew(OPENING)
-            before = await idempotency.first_resource(ups.db, caller.id, key, print_)
-    factor = await step_factors.factor(ups.db, caller.issuer_id, UUID(before.rpartition("/")[2]))
-    if factor.kind == "totp" and secret is None:
-        detail = f"this request added {factor.id}: if its secret is lost, remove it and add another"
-        raise SecretAlreadyShown(detail, key=str(factor.id))
-    response.headers["Location"] = f"/v1/{before}"
+    factor, secret = await step_adding.add_once(ups, caller, order, approval, key=key)
+    response.headers["Location"] = f"/v1/second-factors/{factor.id}"
     shown = None if secret is None else step_codes.uri(secret, issuer="Muniment", name=factor.name)
     signed = factor.account and step_messages.typed_data(ups.place, factor.message(caller.issuer_id)).as_json()
     return AddedFactorView.added(factor, shown, signed or None)

@@ -15,7 +15,7 @@ from service.access.key_states import UNENDED
 from service.access.step_messages import Place
 from service.access.wallets import Wallet, Wallets
 from service.chain.typed_data import TypedData
-from service.db import Database
+from service.db import Database, take_turn
 
 DOMAIN = "Muniment credentials"
 PROOF_LIFE_S = 600
@@ -117,7 +117,4 @@ WHERE k.account = :account AND c.deleted_at IS NULL AND {UNENDED}"""
 
 async def _in_turn(session: AsyncSession, account: bytes) -> None:
     """Wait for whoever gives this account something to do, of whatever issuer."""
-    await session.execute(
-        text("SELECT pg_advisory_xact_lock(hashtextextended('muniment wallet ' || :account, 0))"),
-        {"account": account.hex()},
-    )
+    await take_turn(session, f"muniment wallet {account.hex()}")

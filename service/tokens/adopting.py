@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from eth_hash.auto import keccak
-from sqlalchemy import insert, text, update
+from sqlalchemy import insert, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -13,7 +13,7 @@ from service.addresses import ZERO, checksum
 from service.chain.node import NodeRefused, NodeUnavailable
 from service.chain.reader import Call
 from service.chain.reasons import NOT_NOW
-from service.db import ReadConnection, new_id
+from service.db import ReadConnection, new_id, take_turn
 from service.errors import Problem
 from service.mirror import adoptions
 from service.mirror import queries as mirror
@@ -235,10 +235,7 @@ async def _store(
 
 async def _refuse_too_many(session: AsyncSession, issuer_id: UUID) -> None:
     # One at a time for each issuer until the commit, or all that come at once would count the same.
-    await session.execute(
-        text("SELECT pg_advisory_xact_lock(hashtextextended('adoptions:' || :issuer_id, 0))"),
-        {"issuer_id": issuer_id.hex},
-    )
+    await take_turn(session, f"adoptions:{issuer_id.hex}")
     count, oldest = await adoptions.open_count(session, issuer_id=issuer_id)
     if count >= OPEN_MAX:
         raise TooManyAdoptions(

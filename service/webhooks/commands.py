@@ -5,14 +5,14 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, func, select, text, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from yarl import URL
 
 from service import journal
 from service.access.queries import Caller
-from service.db import Database, new_id
+from service.db import Database, new_id, take_turn
 from service.journal import Fact
 from service.web import idempotency
 from service.webhooks import queries, sealing
@@ -37,8 +37,6 @@ STRETCH_ROWS = 1_000
 
 _SIGNING_MAX = 3
 """Versions of the secrets that sign at once; a fourth ends the oldest."""
-
-_ONE_AT_A_TIME = text("SELECT pg_advisory_xact_lock(hashtextextended('webhooks ' || :issuer, 0))")
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +211,7 @@ async def _checked(office: Office, issuer_id: UUID, text: str) -> URL:
 
 
 async def _insist_on_room(session: AsyncSession, issuer_id: UUID) -> None:
-    await session.execute(_ONE_AT_A_TIME, {"issuer": str(issuer_id)})
+    await take_turn(session, f"webhooks {issuer_id}")
     count = await session.scalar(
         select(func.count()).where(WebhookRow.issuer_id == issuer_id, WebhookRow.removed_at.is_(None))
     )
