@@ -15,8 +15,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = Path(sys.executable).parent
-WORKERS = "4"
-"""Processes of pytest: two cores, and more for the time in which tests wait for blocks and processes."""
+WORKERS = "3"
+"""Processes of pytest: two cores, and one more for the time in which tests wait for blocks and processes; with another
+one the run takes as long, and what waits within a limit has a quarter less of a core."""
 NICE = ("nice", "-n", "10")
 """Tests come first, as they wait for things within a limit; a tenth of a share still ends the checks before them."""
 

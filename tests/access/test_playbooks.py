@@ -19,10 +19,10 @@ import pytest_asyncio
 from scripts import local
 from service import cli
 from service.remote.wire import Deployment
+from tests.access.approving import APPROVER, Desk, secret_of, signed
 from tests.access.desk import key_id, make, use
 from tests.access.signing import new_signing, register
 from tests.access.test_keys_processes import served
-from tests.access.test_step_up import APPROVER, Desk, secret_of, signed
 from tests.web.answers import problem
 from tests.world import World
 

@@ -17,8 +17,8 @@ from service.chain.reader import Chain
 from service.keys import managed
 from service.web import idempotency
 from tests.access import desk
+from tests.access.approving import Desk
 from tests.access.test_sign_required import signing_like
-from tests.access.test_step_up import Desk
 from tests.web.answers import problem
 from tests.world import World
 

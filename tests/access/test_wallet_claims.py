@@ -10,9 +10,9 @@ import pytest
 from eth_account import Account
 
 from scripts.stack import CHAIN_ID
+from tests.access.approving import Desk, desk, desk_with_app
 from tests.access.desk import make, rotate, sql, state
 from tests.access.signing import Signing
-from tests.access.test_step_up import Desk, desk, desk_with_app
 from tests.rpc import rpc
 from tests.web.answers import problem
 from tests.world import World
