@@ -278,6 +278,18 @@ def main() -> None:
         sys.exit(130)
     for each in told(numbers, sizes):
         print(json.dumps(each, ensure_ascii=False))
+    sys.exit(too_dear(numbers))
+
+
+def too_dear(numbers: Numbers) -> str | None:
+    """What to say where a signature costs the server more than it may."""
+    plain_ms, signed_ms = (numbers.median(f"{kind}, ms of the server for a write") for kind in ("bearer", "ed25519"))
+    more_ms = signed_ms - plain_ms
+    return (
+        f"bench: a signed write costs {more_ms:.2f} ms more, and {LIMIT_MS} is the limit"
+        if more_ms > LIMIT_MS
+        else None
+    )
 
 
 if __name__ == "__main__":

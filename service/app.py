@@ -113,6 +113,8 @@ def create_app(settings: Settings) -> FastAPI:
         db = Database(settings.database_url, role="muniment_api", connections_max=settings.api_connections_max)
         chain = open_chain(settings, timeout_max_s=SIMULATION_TIMEOUT_S)
         await db.open()
+        if settings.environment == "live":
+            await db.warn_of_login()
         app.state.db, app.state.settings, app.state.keys = db, settings, stored_keys(db)
         app.state.quotas, app.state.cursor_key = quotas_of(settings), cursor_key(settings.key_encryption_key)
         app.state.signed_requests = open_signed_requests(settings, db, app.state.keys, chain)

@@ -171,6 +171,13 @@ class Turns:
             free.release()
 
 
+_MAY_DO_MORE = """
+SELECT count(*) > 1 FROM pg_roles WHERE pg_has_role(session_user, oid, 'MEMBER') AND (
+    rolname IN ('muniment_api', 'muniment_sender', 'muniment_indexer', 'muniment_dispatcher')
+    OR oid = (SELECT relowner FROM pg_class WHERE oid = to_regclass('leases')))
+"""
+
+
 class Reads:
     """One process's way to read of one Postgres, in the role that holds just its rights.
 
@@ -215,6 +222,12 @@ class Reads:
     async def close(self) -> None:
         """Give every connection back."""
         await self._reads.close()
+
+    async def warn_of_login(self) -> None:
+        """Log it where the login may do more than its one process; where Postgres is away, nothing is known."""
+        with suppress(*UNAVAILABLE):
+            if (True,) in await self.fetch(_MAY_DO_MORE, ()):
+                logger().warning("login_may_do_more", detail="give each process its own: migrations/README.md, Logins")
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[ReadConnection]:

@@ -185,6 +185,8 @@ async def _process(settings: Settings, name: str) -> AsyncIterator[tuple[Databas
     stop = stop_on_signals()
     db = Database(settings.database_url, role=f"muniment_{name}", connections_max=3)
     await db.open()
+    if settings.environment == "live":
+        await db.warn_of_login()
     try:
         yield db, stop
     except WrongChain:

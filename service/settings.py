@@ -26,6 +26,17 @@ def _split(urls: SecretStr) -> list[str]:
     return urls.get_secret_value().replace(",", " ").split()
 
 
+KNOWN_TEST_CHAINS = frozenset(
+    {
+        *(31_337, 1_337),  # devnets: anvil and hardhat; geth --dev
+        *(11_155_111, 17_000, 560_048),  # Sepolia, Holesky, Hoodi
+        *(84_532, 421_614, 11_155_420, 59_141, 534_351, 300),  # Sepolia of Base, Arbitrum, OP, Linea, Scroll, zkSync
+        *(80_002, 97, 43_113, 10_200),  # Polygon Amoy, BNB testnet, Avalanche Fuji, Chiado
+    }
+)
+"""Chains whose units are worth nothing, so that keys of the environment `test` may move them."""
+
+
 class SettingsMissing(Exception):
     """A setting that this command needs is absent or malformed."""
 
@@ -123,10 +134,24 @@ class Settings(BaseSettings):
             raise ValueError("only as many nodes can agree as MUNIMENT_RPC_URL names")
         return quorum
 
-    @field_validator("kms_key_ids", mode="before")
+    @field_validator("kms_key_ids", "test_chains", mode="before")
     @classmethod
     def _are_names(cls, given: Any) -> Any:
         return [name for each in given.split(",") if (name := each.strip())] if isinstance(given, str) else given
+
+    @field_validator("environment")
+    @classmethod
+    def _keeps_apart(cls, environment: str, others: ValidationInfo) -> str:
+        # Where either is malformed, that is told in place of this.
+        chain, named = others.data.get("chain_id"), others.data.get("test_chains")
+        known = chain is None or named is None or chain in KNOWN_TEST_CHAINS.union(named)
+        if environment == "test" and not known:
+            raise ValueError(
+                f"chain {chain} is no known test chain, and keys of the environment `test` would move what is on it "
+                "unsigned: set MUNIMENT_ENVIRONMENT=live, or name the chain in MUNIMENT_TEST_CHAINS if its units are "
+                "worth nothing"
+            )
+        return environment
 
     @field_validator("kms_endpoint", "web3signer_url")
     @classmethod
@@ -226,8 +251,14 @@ class Settings(BaseSettings):
         SecretStr(""),
         description="Payment processors as name=URL with blanks between; a URL may hold a user and a password.",
     )
+    test_chains: Annotated[tuple[Annotated[int, Field(gt=0)], ...], NoDecode] = Field(
+        (), description="Chains beside the known ones whose units are worth nothing, by id, with commas between."
+    )
     environment: Literal["test", "live"] = Field(
-        "test", description="Keys of the other environment open nothing; in `live`, what moves property must be signed."
+        "test",
+        validate_default=True,
+        description="Keys of the other environment open nothing; in `live`, what moves property must be signed. "
+        "`test` is for test chains alone.",
     )
     api_key_pepper: SecretStr = Field(min_length=32, description="Keys the hash of API keys at rest.")
     api_key_pepper_version: int = Field(1, ge=1, le=10_000, description="One more with each new pepper.")

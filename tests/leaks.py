@@ -25,6 +25,8 @@ KINDS = {
     "API key": r"munsk_(?:live|test)_[0-9A-Za-z]{60}",
     "webhook secret": r"whs(?:ec|k)_[A-Za-z0-9+/]{16,}",
     "signature": r"\b(?:sig\w*|eth)=:[A-Za-z0-9+/]{40,}={0,2}:",
+    # 65 bytes; the one of the documents' examples is nobody's.
+    "wallet's signature": r"\b0x(?!(?:5a){65})[0-9a-fA-F]{130}\b",
     "webhook signature": r"\bv1a?,[A-Za-z0-9+/]{40,}={0,2}",
     "authenticator secret": r"otpauth://|\bsecret=[A-Z2-7]{16,}",
     "private key": r"-----BEGIN [A-Z ]*PRIVATE KEY-----",
@@ -58,6 +60,11 @@ def know(settings: dict[str, Any]) -> None:
         text = value.get_secret_value() if isinstance(value, SecretStr) else value
         if name.removeprefix("MUNIMENT_").lower() in NAMES and isinstance(text, str) and len(text) >= LENGTH_MIN:
             _values.add(text)
+
+
+def know_secret(secret: str) -> None:
+    """Count one that is told by no form of its own as a secret from now on."""
+    _values.add(secret)
 
 
 def kinds_in(text: str) -> list[str]:

@@ -94,6 +94,7 @@ async def test_a_settled_operation_is_one_fact(world: World) -> None:
     done = await world.operation(accepted)
     assert entry.kind == "operation.succeeded"
     assert body["operation"] == accepted
+    assert body["key"] == done["key_id"] == (await world.get("/v1/whoami")).json()["key_id"]
     assert body["parameters"] == {"to": holder, "amount": "12"}
     assert body["transaction"]["block_hash"] == done["transaction"]["block_hash"]
 

@@ -6,7 +6,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from scripts import local
-from service.settings import READ_BY, Settings, SettingsMissing, read_settings
+from service.settings import KNOWN_TEST_CHAINS, READ_BY, Settings, SettingsMissing, read_settings
 from tests.world import make_settings
 
 GIVEN = {
@@ -95,6 +95,9 @@ def test_an_absent_setting_is_named_and_no_other_is_told(name: str, environment:
         ("MUNIMENT_CHAIN_ID", "0"),
         ("MUNIMENT_CHAIN_ID", "-1"),
         ("MUNIMENT_CHAIN_ID", "one"),
+        ("MUNIMENT_TEST_CHAINS", "7, hidden"),
+        ("MUNIMENT_TEST_CHAINS", "0"),
+        ("MUNIMENT_ENVIRONMENT", "hidden"),
         ("MUNIMENT_FINALITY", "depth:"),
         ("MUNIMENT_FINALITY", "depth:-1"),
         ("MUNIMENT_FINALITY", "depth:12345"),
@@ -140,6 +143,46 @@ def test_several_nodes_are_one_setting(between: str, environment: pytest.MonkeyP
     assert settings.rpc_urls == urls
     assert settings.receipt_quorum == 2
     assert "hidden" not in repr(settings)
+
+
+@pytest.mark.parametrize("process", [None, *PROCESSES])
+@pytest.mark.parametrize("chain", ["1", "8453"])
+def test_test_keys_are_refused_on_a_chain_whose_units_are_worth_something(
+    chain: str, process: str | None, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("MUNIMENT_CHAIN_ID", chain)
+    for named in (None, "test"):
+        if named is not None:
+            environment.setenv("MUNIMENT_ENVIRONMENT", named)
+        with pytest.raises(
+            SettingsMissing, match=rf"^MUNIMENT_ENVIRONMENT: chain {chain} is no known test chain"
+        ) as told:
+            read_settings(process)
+        assert "MUNIMENT_ENVIRONMENT=live" in str(told.value)
+        assert "MUNIMENT_TEST_CHAINS" in str(told.value)
+
+
+@pytest.mark.parametrize("chain", sorted(KNOWN_TEST_CHAINS))
+def test_test_keys_are_for_known_test_chains(chain: int, environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("MUNIMENT_CHAIN_ID", str(chain))
+    assert read_settings().environment == "test"
+
+
+def test_an_operator_may_name_test_chains_of_its_own(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("MUNIMENT_TEST_CHAINS", "7, 4242")
+    for chain in (7, 4242, 31337):
+        environment.setenv("MUNIMENT_CHAIN_ID", str(chain))
+        assert read_settings().environment == "test"
+    environment.setenv("MUNIMENT_CHAIN_ID", "1")
+    with pytest.raises(SettingsMissing, match="chain 1 is no known test chain"):
+        read_settings()
+
+
+def test_live_keys_are_for_every_chain(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("MUNIMENT_ENVIRONMENT", "live")
+    for chain in (1, 31337):
+        environment.setenv("MUNIMENT_CHAIN_ID", str(chain))
+        assert read_settings().chain_id == chain
 
 
 def test_an_unknown_variable_is_left_alone(environment: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """Who is let in: one way for every kind of credential, once it has proved itself."""
 
+import asyncio
 import hmac
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -75,10 +76,15 @@ class Admission:
             raise self.refused(stored.state.value, caller.key_id, address)
         if caller.limits and (reason := read_limits(dict(caller.limits)).refusal(address, stored.asked_at)) is not None:
             raise self.refused(reason, caller.key_id, address)
-        if stored.state is State.PENDING:
-            await key_commands.begin(self._db, caller)
-            self.forget()
-        return caller
+        if stored.state is not State.PENDING:
+            return caller
+        await key_commands.begin(self._db, caller)
+        self.forget()
+        # It may have waited for whoever ended the credential, or took rights from it.
+        begun = await self._keys.ask(caller.key_id)
+        if begun is None or begun.state in (State.PENDING, State.EXPIRED) or begun.state not in OPENS:
+            raise self.refused("pending" if begun is None else begun.state.value, caller.key_id, address)
+        return begun.caller
 
     async def leaked(self, keys: Sequence[ApiKey], *, place: str) -> None:
         """End keys that were found where they should not be, as far as their secrets are right.
@@ -86,7 +92,7 @@ class Admission:
         Args:
             place: `report` or `url`.
         """
-        stored = [await self._keys.ask(key.id) for key in keys]
+        stored = await asyncio.gather(*(self._keys.ask(key.id) for key in keys))
         ids = {key.id for key, known in zip(keys, stored, strict=True) if self._matches(key, known)}
         if ids:
             await key_commands.revoke_leaked(self._db, sorted(ids), place=place)

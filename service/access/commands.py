@@ -64,6 +64,7 @@ async def create_key(
     role: Role | None = None,
     limits: Limits = NO_LIMITS,
     expires_in_s: int | None = None,
+    operator: str | None = None,
 ) -> apikeys.ApiKey:
     """Make a key for a caller of an issuer; the caller is made when it is new.
 
@@ -71,6 +72,7 @@ async def create_key(
         scopes: what the key may do; unless told all that its caller's role opens, and without a role `issue`.
         role: the caller's; None for the one that it has.
         expires_in_s: its life in seconds; unless told what is usual for the role, without one for ever.
+        operator: who makes it, as the journal names them.
 
     Raises:
         UnknownIssuer: no issuer of this name.
@@ -80,11 +82,13 @@ async def create_key(
     key = apikeys.make(environment)
     proof = {"kind": "bearer", "secret_hmac": key.hashed(pepper), "pepper_version": pepper_version}
     grant = Grant(environment, scopes, role, limits, expires_in_s)
-    await _add(session, key.id, proof, issuer=issuer, caller=caller, grant=grant)
+    await _add(session, key.id, proof, issuer=issuer, caller=caller, grant=grant, operator=operator)
     return key
 
 
-async def register_key(session: AsyncSession, public_key: bytes, *, issuer: str, caller: str, grant: Grant) -> str:
+async def register_key(
+    session: AsyncSession, public_key: bytes, *, issuer: str, caller: str, grant: Grant, operator: str | None = None
+) -> str:
     """Make a credential of an Ed25519 public key, 32 bytes, for a caller as of `create_key`; the credential's id.
 
     Raises:
@@ -92,12 +96,19 @@ async def register_key(session: AsyncSession, public_key: bytes, *, issuer: str,
     """
     key_id = apikeys.new_public_id()
     proof = {"kind": "ed25519", "public_key": public_key}
-    await _add(session, key_id, proof, issuer=issuer, caller=caller, grant=grant)
+    await _add(session, key_id, proof, issuer=issuer, caller=caller, grant=grant, operator=operator)
     return key_id
 
 
 async def _add(
-    session: AsyncSession, key_id: str, proof: dict[str, Any], *, issuer: str, caller: str, grant: Grant
+    session: AsyncSession,
+    key_id: str,
+    proof: dict[str, Any],
+    *,
+    issuer: str,
+    caller: str,
+    grant: Grant,
+    operator: str | None,
 ) -> None:
     issuer_id = await session.scalar(select(IssuerRow.id).where(IssuerRow.name == issuer))
     if issuer_id is None:
@@ -126,7 +137,8 @@ async def _add(
         )
     )
     await session.flush()
-    body: dict[str, Any] = {"key": key_id, "by": None, "proves_by": proof["kind"], "scopes": named}
+    body: dict[str, Any] = {"key": key_id, "by": None, "operator": operator}
+    body |= {"proves_by": proof["kind"], "scopes": named}
     body |= {"for": str(caller_id), "limits": grant.limits.stored(), "role": has}
     await journal.append(session, [Fact("key.created", issuer_id, body)])
 

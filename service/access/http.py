@@ -111,11 +111,15 @@ async def _admit(request: Request, given: HTTPAuthorizationCredentials | None) -
     address = request.client.host if request.client else None
     try:
         quotas.look_at(address)
-    except QuotaExceeded:
+    except QuotaExceeded as used_up:
         admission.traffic.refused("address-failures")
+        request.state.standings = [used_up.standing]
         raise
     try:
         caller, standings = await _proved(request, given, admission, quotas, address)
+    except QuotaExceeded as used_up:
+        request.state.standings = [used_up.standing]
+        raise
     except (Unauthorized, KeyExpired, NonceReplayed, SignatureStale, WalletUnanswered):
         quotas.failed(address)
         raise

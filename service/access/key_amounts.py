@@ -9,11 +9,15 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from service.access.apikeys import Scope
 from service.access.key_limits import Limits, read_limits
 from service.access.key_problems import LimitExceeded
 from service.access.queries import Caller
 from service.access.step_approvals import PER_KEY, Approval
 from service.db import Database, Turns
+
+MOVING = frozenset({Scope.TOKENS_WRITE, Scope.BATCHES_WRITE})
+"""Scopes whose requests name amounts, among those that a key opens."""
 
 COUNTING_PATIENCE_S = 10.0
 """As long as for any lock."""

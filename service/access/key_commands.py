@@ -42,12 +42,18 @@ VERSIONS_USABLE_MAX = 2
 
 @dataclass(frozen=True, slots=True)
 class By:
-    """Who does it: a caller with one of its credentials, or the command line, which has neither."""
+    """Who does it: a caller with one of its credentials, or an operator by the command line, who has neither."""
 
     issuer_id: UUID
     caller_id: UUID | None = None
     key_id: str | None = None
     role: str | None = None
+    operator: str | None = None
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """How facts name it."""
+        return {"by": self.key_id} if self.operator is None else {"by": None, "operator": self.operator}
 
     @classmethod
     def caller(cls, caller: Caller) -> "By":
@@ -229,7 +235,7 @@ async def _begin(session: AsyncSession, by: By, id: str) -> None:
     begun = await session.execute(
         text(
             """UPDATE credentials SET activated_at = clock_timestamp()
-            WHERE id = :id AND activated_at IS NULL AND revoked_at IS NULL RETURNING id"""
+            WHERE id = :id AND activated_at IS NULL AND suspended_at IS NULL AND revoked_at IS NULL RETURNING id"""
         ),
         {"id": id},
     )
@@ -327,7 +333,7 @@ async def revoke_all(session: AsyncSession, by: By, reason: str, *, sparing: str
         {"issuer": by.issuer_id, "reason": reason, "sparing": sparing},
     )
     ids = sorted(rows.scalars())
-    told = {"by": by.key_id, "reason": reason, "all": True}
+    told = {**by.told, "reason": reason, "all": True}
     await journal.append(session, [Fact("key.revoked", by.issuer_id, {"key": each, **told}) for each in ids])
     return len(ids)
 
@@ -485,4 +491,4 @@ async def _set(session: AsyncSession, id: str, changes: LiteralString, **given: 
 
 
 async def _record(session: AsyncSession, kind: str, by: By, id: str, told: dict[str, Any]) -> None:
-    await journal.append(session, [Fact(kind, by.issuer_id, {"key": id, "by": by.key_id, **told})])
+    await journal.append(session, [Fact(kind, by.issuer_id, {"key": id, **by.told, **told})])

@@ -13,7 +13,7 @@ from service.access.admission import Admission
 from service.access.key_orders import REPORTED_MAX
 from service.access.key_problems import HeadersTooLarge, KeyInUrl
 from service.access.queries import Caller, Retiring
-from service.access.rates import told
+from service.access.rates import QuotaExceeded, Quotas, told
 from service.db import UNAVAILABLE
 from service.errors import Problem
 from service.web.problems import MEDIA_TYPE, DatabaseUnavailable
@@ -45,7 +45,7 @@ class KeyGate:
         if b"munsk" in scope["query_string"] or b"munsk" in scope["raw_path"]:
             url = unquote_to_bytes(scope["raw_path"] + b"?" + scope["query_string"]).decode("latin-1")
             if _LIKE_A_KEY.search(url):
-                await _refuse(scope, send, await _leaked(admission, url))
+                await _refuse(scope, send, await _leaked(scope, admission, url))
                 return
         state = scope.setdefault("state", {})
         status = _UNANSWERED
@@ -55,10 +55,9 @@ class KeyGate:
             caller: Caller | None = state.get("caller")
             if message["type"] == "http.response.start":
                 status = message["status"]
-                if caller is not None:
-                    told_of = retirement(caller.retiring) if caller.retiring is not None else []
-                    standing = told(state["standings"]) if state.get("standings") else []
-                    message["headers"] = [*message.get("headers", ()), *told_of, *standing]
+                told_of = retirement(caller.retiring) if caller is not None and caller.retiring is not None else []
+                standing = told(state["standings"]) if state.get("standings") else []
+                message["headers"] = [*message.get("headers", ()), *told_of, *standing]
             await send(message)
 
         try:
@@ -89,7 +88,16 @@ def _count(admission: Admission, scope: Scope, caller: Caller, status: int) -> N
     )
 
 
-async def _leaked(admission: Admission, url: str) -> Problem:
+async def _leaked(scope: Scope, admission: Admission, url: str) -> Problem:
+    quotas: Quotas = scope["app"].state.quotas
+    address = scope["client"][0] if scope.get("client") else None
+    try:
+        quotas.look_at(address)
+    except QuotaExceeded as used_up:
+        admission.traffic.refused("address-failures")
+        return used_up
+    # Anybody can make keys up that are looked up.
+    quotas.failed(address)
     admission.traffic.refused("key-in-url")
     try:
         await admission.leaked(apikeys.find(url)[:REPORTED_MAX], place="url")
@@ -102,5 +110,7 @@ async def _refuse(scope: Scope, send: Send, problem: Problem) -> None:
     instance = _LIKE_A_KEY.sub("…", scope["path"])
     body = json.dumps({**problem.body(), "instance": instance}).encode()
     headers = [(b"content-type", MEDIA_TYPE.encode()), (b"connection", b"close")]
+    if (wait_s := problem.extensions.get("retry_after_s")) is not None:
+        headers.append((b"retry-after", str(wait_s).encode()))
     await send({"type": "http.response.start", "status": problem.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

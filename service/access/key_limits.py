@@ -53,7 +53,7 @@ class Limits(BaseModel):
         description="Nothing opens but what is of these tokens, and what a key may do with keys; lists show no other.",
         examples=[None],
     )
-    chains: tuple[Annotated[StrictInt, Field(ge=1, lt=2**63)], ...] | None = Field(
+    chains: tuple[Annotated[StrictInt, Field(ge=1, lt=2**53)], ...] | None = Field(
         default=None,
         min_length=1,
         max_length=CHAINS_MAX,

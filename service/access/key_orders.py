@@ -57,7 +57,7 @@ class ProofOrder(Order):
 
     public_key: PublicKey | None = Field(default=None, description="Of kind `ed25519`: 32 bytes in hexadecimal.")
     account: Account | None = Field(default=None, description="Of kind `wallet`.")
-    chain_id: Annotated[StrictInt, Field(ge=1, lt=2**63)] | None = Field(
+    chain_id: Annotated[StrictInt, Field(ge=1, lt=2**53)] | None = Field(
         default=None, description="Of kind `wallet`: its chain (EIP-155)."
     )
 
@@ -67,7 +67,7 @@ class ProofOrder(Order):
         description="Of kind `wallet`: the account's, of the `typed_data` that 403 `wallet-unproved` told.",
         examples=["0x" + "5a" * 65],
     )
-    signature_expires_at: Annotated[StrictInt, Field(ge=0, lt=2**63)] | None = Field(
+    signature_expires_at: Annotated[StrictInt, Field(ge=0, lt=2**53)] | None = Field(
         default=None,
         description="With `signature`: what `wallet-unproved` told; seconds since 1970.",
         examples=[1_795_300_711],

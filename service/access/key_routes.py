@@ -38,7 +38,7 @@ from service.access.key_views import (
     WhoView,
 )
 from service.access.queries import Caller
-from service.access.step_approvals import PER_KEY
+from service.access.step_approvals import PER_KEY, PER_REQUEST
 from service.access.step_http import SteppingUp, StepUpsDep, critical
 from service.access.step_problems import CRITICAL
 from service.access.wallet_claims import Claim
@@ -161,7 +161,7 @@ async def report_leaked_keys(order: LeakedOrder, request: Request, gate: Gate) -
 
 @router.post(
     "/keys/revoke-all",
-    dependencies=critical(Scope.KEYS_ADMIN, per_key=False),
+    dependencies=critical(Scope.KEYS_ADMIN, PER_REQUEST),
     responses=documented(*REFUSED, BodyTooLarge, *CRITICAL),
 )
 async def revoke_all_keys(order: RevokeAllOrder, caller: Administering, gate: Gate) -> RevokedView:

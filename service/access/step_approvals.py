@@ -66,7 +66,8 @@ class Rule:
     """What a critical route is held to.
 
     Args:
-        per_key: it has one effect for each idempotency key.
+        per_key: it has one effect for each idempotency key, by the table `requests`; else each approval opens one
+            request.
         opens: it may be used by an issuer that has no second factor yet: else none would ever have one.
     """
 
@@ -75,7 +76,10 @@ class Rule:
 
 
 PER_KEY = Rule(per_key=True)
+PER_REQUEST = Rule(per_key=False)
 OPENING = Rule(per_key=True, opens=True)
+REMOVING = Rule(per_key=False, opens=True)
+"""Of second factors: what nobody can approve can be removed by whoever could add it."""
 
 
 class Passed(Enum):

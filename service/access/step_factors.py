@@ -156,9 +156,7 @@ async def add(
         WalletTaken: the account is a credential of the issuer's.
     """
     factor_id = new_id()
-    await _alone(session, caller.issuer_id)
-    if not approved and await session.scalar(text(_CONFIRMED_ONE), {"issuer": caller.issuer_id}) is not None:
-        raise UnapprovedError
+    await _insist_on_approval(session, caller.issuer_id, approved=approved)
     if account is not None:
         await wallet_claims.insist_on_no_credential(session, caller.issuer_id, account)
     count = await session.scalar(
@@ -235,25 +233,33 @@ async def confirm(ups: StepUps, caller: Caller, id: UUID, proof: Proof) -> None:
     await prove(ups, caller, found, proof, found.message(caller.issuer_id), count)
 
 
-async def remove(ups: StepUps, caller: Caller, id: UUID) -> None:
+async def remove(ups: StepUps, caller: Caller, id: UUID, *, approved: bool) -> None:
     """End a second factor for ever; what it has approved waits for another's approval.
 
+    Args:
+        approved: whether one approved it, rather than that there was none.
+
     Raises:
+        UnapprovedError: the first one was confirmed meanwhile.
         SecondFactorNotFound: none of the issuer's, or removed before.
     """
     async with ups.db.transaction() as session:
+        await _insist_on_approval(session, caller.issuer_id, approved=approved)
         await _end(session, id, issuer_id=caller.issuer_id)
         await _record(session, "second-factor.removed", caller, id, {})
 
 
-async def remove_lost(session: AsyncSession, id: UUID, reason: str) -> None:
+async def remove_lost(session: AsyncSession, id: UUID, reason: str, *, operator: str) -> None:
     """End a second factor for ever on behalf of whoever owns the database, since its issuer has no other to approve it.
+
+    Args:
+        operator: who does it, as the journal names them.
 
     Raises:
         SecondFactorNotFound: there is none, or it was removed before.
     """
     issuer_id = await _end(session, id, issuer_id=None)
-    told = {"factor": str(id), "by": None, "reason": reason}
+    told = {"factor": str(id), "by": None, "operator": operator, "reason": reason}
     await journal.append(session, [Fact("second-factor.removed", issuer_id, told)])
 
 
@@ -399,6 +405,13 @@ async def _insist_on_waiting(session: AsyncSession, approval: UUID) -> None:
 async def _alone(session: AsyncSession, issuer_id: UUID) -> None:
     """One after the other for each issuer, until the DB transaction ends."""
     await take_turn(session, f"second factors {issuer_id}")
+
+
+async def _insist_on_approval(session: AsyncSession, issuer_id: UUID, *, approved: bool) -> None:
+    """Make sure, alone, that what nobody approved still needs no approval."""
+    await _alone(session, issuer_id)
+    if not approved and await session.scalar(text(_CONFIRMED_ONE), {"issuer": issuer_id}) is not None:
+        raise UnapprovedError
 
 
 def _context(factor_id: UUID) -> str:

@@ -8,7 +8,7 @@ from service.access.apikeys import Scope
 from service.access.http import WRITES, Anyone, require
 from service.access.queries import Caller
 from service.access.signed_requests import SignedRequests
-from service.access.step_approvals import Approval, Rule
+from service.access.step_approvals import PER_KEY, Approval, Rule
 from service.access.step_factors import StepUps
 from service.access.step_messages import Asked, Place
 from service.settings import Settings
@@ -71,15 +71,8 @@ SteppingUp = Annotated[Approval, Depends(_step_up)]
 """Insists on an approval, for routes where it is the body that tells whether it is critical."""
 
 
-def critical(scope: Scope, *, per_key: bool = True, opens: bool = False) -> list[Any]:
-    """The dependencies of a critical route: the scope first, so that nobody has anything approved in vain.
-
-    Args:
-        per_key: it has one effect for each idempotency key, by the table `requests`; else each approval opens one
-            request.
-        opens: an issuer's first second factor comes by it, so that it needs no approval before there is one.
-    """
-    rule = Rule(per_key=per_key, opens=opens)
+def critical(scope: Scope, rule: Rule = PER_KEY) -> list[Any]:
+    """The dependencies of a critical route: the scope first, so that nobody has anything approved in vain."""
 
     async def insist(approval: SteppingUp) -> None:
         await approval.insist(rule)

@@ -1,6 +1,7 @@
 """A critical request as it is approved: what it is told from another by, and what a wallet shows of it. Pure."""
 
 import hashlib
+import json
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -8,6 +9,7 @@ from uuid import UUID
 import rfc8785
 
 from service.chain.typed_data import TypedData
+from service.web.strict_json import strict_json
 
 DOMAIN = "Muniment approvals"
 BODY_CHARS_MAX = 2_000
@@ -72,8 +74,19 @@ def typed_data(place: Place, message: dict[str, Any]) -> TypedData:
     )
 
 
+def _without_signed(body: bytes) -> bytes:
+    """A body without what a holder signed: until it is used, whoever reads it could use it."""
+    try:
+        told = strict_json(body)
+    except ValueError:
+        return body
+    if not isinstance(told, dict) or "signed" not in told:
+        return body
+    return json.dumps({**told, "signed": "…"}, ensure_ascii=False).encode()
+
+
 def _shown(body: bytes) -> str:
-    text = body.decode(errors="replace")
+    text = _without_signed(body).decode(errors="replace")
     # What turns the direction of writing or hides would let a wallet show something else.
     shown = "".join(each if each.isprintable() or each == "\n" else "\ufffd" for each in text[:BODY_CHARS_MAX])
     return shown + "…" if len(text) > BODY_CHARS_MAX else shown

@@ -11,6 +11,7 @@ from service.access.apikeys import Scope
 from service.access.http import REFUSED, Administering, Anyone, Auditing, insist_on_signature
 from service.access.key_problems import SecretAlreadyShown, WalletTaken
 from service.access.queries import Caller
+from service.access.step_approvals import OPENING, REMOVING, Passed
 from service.access.step_http import SteppingUp, StepUpsDep, critical
 from service.access.step_views import (
     AddedFactorView,
@@ -43,7 +44,7 @@ Approving = Annotated[Caller, Depends(_signing)]
 @router.post(
     "/second-factors",
     status_code=201,
-    dependencies=critical(Scope.KEYS_ADMIN, opens=True),
+    dependencies=critical(Scope.KEYS_ADMIN, OPENING),
     responses=documented(
         *(*REFUSED, BodyTooLarge, IdempotencyKeyReused, SecretAlreadyShown),
         *(*problems.CRITICAL, problems.TooManySecondFactors, WalletTaken),
@@ -83,12 +84,18 @@ async def confirm_second_factor(
 
 @router.post(
     "/second-factors/{factor_id}/remove",
-    dependencies=critical(Scope.KEYS_ADMIN, per_key=False, opens=True),
+    dependencies=critical(Scope.KEYS_ADMIN, REMOVING),
     responses=documented(*REFUSED, *problems.CRITICAL, problems.SecondFactorNotFound),
 )
-async def remove_second_factor(factor_id: UUID, caller: Administering, ups: StepUpsDep) -> RemovedFactorView:
+async def remove_second_factor(
+    factor_id: UUID, caller: Administering, ups: StepUpsDep, approval: SteppingUp
+) -> RemovedFactorView:
     """End a second factor for ever."""
-    await step_factors.remove(ups, caller, factor_id)
+    try:
+        await step_factors.remove(ups, caller, factor_id, approved=approval.passed is Passed.APPROVED)
+    except step_factors.UnapprovedError:
+        await approval.insist_anew(REMOVING)
+        await step_factors.remove(ups, caller, factor_id, approved=True)
     return RemovedFactorView(id=factor_id)
 
 

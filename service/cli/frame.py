@@ -1,7 +1,9 @@
 """What every command shares: the two streams, options, refusals, and the way to Postgres and the chain."""
 
 import asyncio
+import getpass
 import logging
+import os
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, TypeVar
@@ -41,6 +43,14 @@ def address(text: str) -> bytes:
         return parse_address(text)
     except ValueError as error:
         raise Refused(str(error)) from None
+
+
+def operator() -> str:
+    """Whoever runs the command, as audits name them: a login, or its number where the system knows no name for it."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())  # a container's may have none, and its keys must be revocable all the same
 
 
 def with_database(settings: Settings, work: Callable[[Any], Awaitable[T]]) -> T:

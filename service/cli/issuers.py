@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from service.access.apikeys import Scope
-from service.access.key_limits import NO_LIMITS, TOKENS_MAX, Limits
+from service.access.key_limits import Limits
 from service.access.roles import Role
 from service.addresses import checksum
 from service.cli import frame
@@ -62,7 +62,7 @@ def remove_second_factor(
 
     async def work(db: Any) -> None:
         async with db.transaction() as session:
-            await step_factors.remove_lost(session, factor, reason)
+            await step_factors.remove_lost(session, factor, reason, operator=frame.operator())
 
     frame.with_database(read_settings(), work)
     frame.out.print(f"second factor {factor} is removed: add another with `muniment call add_second_factor`")
@@ -86,6 +86,10 @@ def create_key(
         int | None,
         typer.Option(min=1, help="Its life in seconds; an auditor's 90 days when left out."),
     ] = None,
+    limits: Annotated[
+        str | None,
+        typer.Option(metavar="JSON", help='As POST /v1/keys takes them: \'{"amount_unapproved_max": "1000"}\'.'),
+    ] = None,
     public_key: Annotated[
         str | None,
         typer.Option(help="A key to sign with instead: an Ed25519 public key, 64 hexadecimal digits; prints its id."),
@@ -93,36 +97,39 @@ def create_key(
 ) -> None:
     """Make an API key of this deployment's environment. It is printed once, and only its hash is kept."""
     from service.access import commands
+    from service.access.tables import CredentialRow
 
     settings = read_settings()
-    if len(token or ()) > TOKENS_MAX:
-        raise frame.Refused(f"a key is held to {TOKENS_MAX} tokens at most")
     proof = None if public_key is None else _public_key(public_key)
-    limits = Limits(tokens=tuple(token)) if token else NO_LIMITS
-    grant = commands.Grant(settings.environment, scope, role, limits, expires_in_s)
+    grant = commands.Grant(settings.environment, scope, role, _limits(limits, token), expires_in_s)
+    given: dict[str, Any] = {"issuer": issuer, "caller": caller, "operator": frame.operator()}
 
-    async def work(db: Any) -> str:
+    async def work(db: Any) -> tuple[str, list[str]]:
         async with db.transaction() as session:
             try:
                 if proof is not None:
-                    return await commands.register_key(session, proof, issuer=issuer, caller=caller, grant=grant)
-                made = await commands.create_key(
-                    session,
-                    issuer=issuer,
-                    caller=caller,
-                    environment=settings.environment,
-                    pepper=settings.api_key_pepper,
-                    pepper_version=settings.api_key_pepper_version,
-                    scopes=scope,
-                    role=role,
-                    limits=limits,
-                    expires_in_s=expires_in_s,
-                )
-                return made.text
+                    shown = id_ = await commands.register_key(session, proof, grant=grant, **given)
+                else:
+                    made = await commands.create_key(
+                        session,
+                        environment=grant.environment,
+                        pepper=settings.api_key_pepper,
+                        pepper_version=settings.api_key_pepper_version,
+                        scopes=scope,
+                        role=role,
+                        limits=grant.limits,
+                        expires_in_s=expires_in_s,
+                        **given,
+                    )
+                    shown, id_ = made.text, made.id
             except commands.RoleUnfit as error:
                 raise frame.Refused(str(error)) from None
+            return shown, (await session.get_one(CredentialRow, id_)).scopes
 
-    sys.stdout.write(frame.with_database(settings, work) + "\n")
+    shown, scopes = frame.with_database(settings, work)
+    sys.stdout.write(shown + "\n")
+    if settings.environment == "live":
+        _warn_of_amounts(scopes, grant.limits)
 
 
 @keys.command("list")
@@ -195,12 +202,46 @@ def revoke_all_keys(issuer: IssuerOption, reason: ReasonOption) -> None:
     from service.access import key_commands
 
     async def work(db: Any) -> int:
-        by = key_commands.By((await frame.issuer(db, issuer)).id)
+        by = key_commands.By((await frame.issuer(db, issuer)).id, operator=frame.operator())
         async with db.transaction() as session:
             return await key_commands.revoke_all(session, by, reason, sparing=None)
 
     count = frame.with_database(read_settings(), work)
     frame.out.print(f"{count} keys are revoked: make new ones with `muniment keys create`")
+
+
+def _limits(text: str | None, tokens: list[UUID] | None) -> Limits:
+    """What --limits and --token hold a key to."""
+    from pydantic import ValidationError
+
+    from service.web.problems import sentence
+    from service.web.strict_json import strict_json
+
+    try:
+        asked = {} if text is None else strict_json(text.encode())
+    except ValueError as error:
+        raise frame.Refused(f"--limits is no JSON: {error}") from None
+    if tokens and isinstance(asked, dict):
+        if "tokens" in asked:
+            raise frame.Refused("name the tokens in --limits or by --token, not by both")
+        asked = {**asked, "tokens": tokens}
+    try:
+        return Limits.model_validate(asked)
+    except ValidationError as error:
+        faults = ((".".join(map(str, each["loc"])), sentence(dict(each))) for each in error.errors(include_input=False))
+        raise frame.Refused("limits: " + "; ".join(f"{name}: {why}" if name else why for name, why in faults)) from None
+
+
+def _warn_of_amounts(scopes: list[str], limits: Limits) -> None:
+    """Tell whoever made a key that moves amounts where nothing that it moves needs an approval."""
+    from service.access.key_amounts import MOVING
+    from service.access.roles import included
+
+    if limits.amount_unapproved_max is not None or not included(scopes) & MOVING:
+        return
+    told = """warning: whoever has this key moves amounts without an approval: make another one, with
+        --limits '{"amount_unapproved_max": "…"}', and revoke this one"""
+    frame.err.print(" ".join(told.split()), style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def _public_key(text: str) -> bytes:
@@ -218,7 +259,7 @@ def _of_key(settings: Settings, key: str, work: Callable[[Any, Any], Awaitable[T
     from service.access import key_commands, key_queries
 
     async def do(db: Any) -> T:
-        by = key_commands.By(await key_queries.issuer_of(db, key))
+        by = key_commands.By(await key_queries.issuer_of(db, key), operator=frame.operator())
         async with db.transaction() as session:
             return await work(session, by)
 

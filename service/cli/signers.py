@@ -1,6 +1,5 @@
 """`muniment signers`: the keys that send transactions."""
 
-import getpass
 import json
 import sys
 from collections.abc import Awaitable, Callable
@@ -113,7 +112,7 @@ def rotate_signer(
 
 
 def _operator() -> str:
-    return f"operator {getpass.getuser()}"
+    return f"operator {frame.operator()}"
 
 
 def _policy(file: Path) -> Any:

@@ -1,7 +1,6 @@
 """`muniment transactions`: how transactions and signers stand, and what operators do about it."""
 
 import asyncio
-import getpass
 import json
 import re
 import sys
@@ -114,7 +113,7 @@ def approve_transaction(
     """Give the second consent that a signer's policy asks for."""
     from service.operators import commands
 
-    who = f"operator {by or getpass.getuser()}"
+    who = f"operator {by or frame.operator()}"
     _act(id, commands.approving(by=who, caller_id=None), f"approved by {who}")
 
 

@@ -151,6 +151,7 @@ class Operation(Shape):
     """What a write has begun: pending, then succeeded or failed."""
 
     id: str
+    key_id: str | None
     kind: str
     status: str
     token_id: str | None

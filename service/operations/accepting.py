@@ -30,15 +30,16 @@ POLL_FIRST_S, POLL_LAST_S = 0.05, 0.5
 KEY_PATIENCE_S = 10.0
 
 _ACCEPT: LiteralString = f"""WITH given AS (
-    SELECT * FROM jsonb_to_recordset(%s::jsonb) AS given(id uuid, issuer_id uuid, caller_id uuid, kind text,
-        chain_id bigint, token_id uuid, contract bytea, parameters jsonb, key text, fingerprint bytea, resource text,
-        {wishes.COLUMNS})
+    SELECT * FROM jsonb_to_recordset(%s::jsonb) AS given(id uuid, issuer_id uuid, caller_id uuid, key_id text,
+        kind text, chain_id bigint, token_id uuid, contract bytea, parameters jsonb, key text, fingerprint bytea,
+        resource text, {wishes.COLUMNS})
     WHERE (SELECT set_config('lock_timeout', %s, true)) IS NOT NULL
 ), claimed AS ({idempotency.CLAIM}), accepted AS (
     SELECT given.* FROM given JOIN claimed USING (resource)
 ), enqueued AS ({wishes.ENQUEUE})
-INSERT INTO operations (id, issuer_id, caller_id, kind, chain_id, token_id, contract, parameters, transaction_id)
-SELECT id, issuer_id, caller_id, kind, chain_id, token_id, contract, parameters, transaction_id FROM accepted
+INSERT INTO operations (id, issuer_id, caller_id, key_id, kind, chain_id, token_id, contract, parameters,
+    transaction_id)
+SELECT id, issuer_id, caller_id, key_id, kind, chain_id, token_id, contract, parameters, transaction_id FROM accepted
 RETURNING id, created_at"""
 """Keys, transactions and operations in one statement, and so in one DB transaction: committed when it has answered.
 

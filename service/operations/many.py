@@ -41,9 +41,9 @@ async def submit_many(session: AsyncSession, ledger: Ledger, caller: Caller, man
     transaction_ids = await enqueue_many(session, wishes)
     await session.execute(
         text(
-            """INSERT INTO operations (id, issuer_id, caller_id, kind, chain_id, token_id, contract, parameters,
-                transaction_id)
-            SELECT id, :issuer_id, :caller_id, kind, :chain_id, token_id, contract, CAST(parameters AS jsonb),
+            """INSERT INTO operations (id, issuer_id, caller_id, key_id, kind, chain_id, token_id, contract,
+                parameters, transaction_id)
+            SELECT id, :issuer_id, :caller_id, :key_id, kind, :chain_id, token_id, contract, CAST(parameters AS jsonb),
                 transaction_id
             FROM unnest(CAST(:ids AS uuid[]), CAST(:kinds AS text[]), CAST(:token_ids AS uuid[]),
                 CAST(:contracts AS bytea[]), CAST(:parameters AS text[]), CAST(:transaction_ids AS uuid[]))
@@ -52,6 +52,7 @@ async def submit_many(session: AsyncSession, ledger: Ledger, caller: Caller, man
         {
             "issuer_id": caller.issuer_id,
             "caller_id": caller.id,
+            "key_id": caller.key_id,
             "chain_id": chain_id,
             "ids": [each.intent.id for each in many],
             "kinds": [each.intent.kind for each in many],

@@ -11,7 +11,8 @@ from service.errors import Problem
 from service.transactions import queries as transactions
 from service.transactions.queries import Progress
 
-_COLUMNS = "id, kind, chain_id, token_id, contract, parameters, status, problem, created_at, closed_at, transaction_id"
+_COLUMNS = """id, key_id, kind, chain_id, token_id, contract, parameters, status, problem, created_at, closed_at,
+    transaction_id"""
 
 
 class OperationNotFound(Problem):
@@ -25,6 +26,7 @@ class Operation:
     """An accepted intent and how far it is."""
 
     id: UUID
+    key_id: str | None
     kind: str
     chain_id: int
     token_id: UUID | None
@@ -118,7 +120,6 @@ async def _with_progress(connection: ReadConnection, rows: Sequence[tuple[Any, .
 
 
 def _operation(row: tuple[Any, ...], progress: dict[UUID, Progress]) -> Operation:
-    id_, kind, chain_id, token_id, contract, parameters, status, problem, created_at, closed_at, sent = row
-    return Operation(
-        id_, kind, chain_id, token_id, contract, parameters, status, problem, created_at, closed_at, progress[sent]
-    )
+    id_, key_id, kind, chain_id, token_id, contract, parameters, status, problem, created_at, closed_at, sent = row
+    told = (chain_id, token_id, contract, parameters, status, problem, created_at, closed_at)
+    return Operation(id_, key_id, kind, *told, progress[sent])

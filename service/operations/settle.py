@@ -54,8 +54,8 @@ async def settle(db: Database, lease: Lease, problems: Mapping[str, type[Problem
                 closed_at = now()
             FROM unnest(CAST(:ids AS uuid[]), CAST(:statuses AS text[])) AS c(id, status)
             WHERE o.transaction_id = c.id AND o.status = 'pending'
-            RETURNING o.id, o.issuer_id, o.caller_id, o.kind, o.chain_id, o.token_id, o.contract, o.parameters,
-                      o.status, o.problem, o.transaction_id"""
+            RETURNING o.id, o.issuer_id, o.caller_id, o.key_id, o.kind, o.chain_id, o.token_id, o.contract,
+                      o.parameters, o.status, o.problem, o.transaction_id"""
         ).bindparams(bindparam("problems", type_=JSONB))
         closed = await session.execute(
             statement,
@@ -89,6 +89,7 @@ def _fact(row: Any, outcome: Outcome) -> journal.Fact:
         "operation": str(operation_id),
         "issuer": str(row.issuer_id),
         "caller": str(row.caller_id),
+        "key": row.key_id,
         "operation_kind": row.kind,
         "chain": row.chain_id,
         "token": None if row.token_id is None else str(row.token_id),

@@ -219,6 +219,7 @@ def _record(ledger: Ledger, request: Request, intent: Intent, transaction_id: UU
         "id": str(intent.id),
         "issuer_id": str(caller.issuer_id),
         "caller_id": str(caller.id),
+        "key_id": caller.key_id,
         "kind": intent.kind,
         "chain_id": ledger.chain.chain_id,
         "token_id": None if intent.token_id is None else str(intent.token_id),
@@ -275,6 +276,7 @@ async def _store(session: AsyncSession, ledger: Ledger, request: Request, intent
             id=intent.id,
             issuer_id=caller.issuer_id,
             caller_id=caller.id,
+            key_id=caller.key_id,
             kind=intent.kind,
             chain_id=chain_id,
             token_id=intent.token_id,
@@ -291,6 +293,7 @@ async def _store(session: AsyncSession, ledger: Ledger, request: Request, intent
 def _pending(ledger: Ledger, request: Request, intent: Intent, progress: Progress, created_at: datetime) -> Operation:
     return Operation(
         id=intent.id,
+        key_id=request.caller.key_id,
         kind=intent.kind,
         chain_id=ledger.chain.chain_id,
         token_id=intent.token_id,

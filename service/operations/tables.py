@@ -34,6 +34,7 @@ class OperationRow(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     issuer_id: Mapped[UUID] = mapped_column(ForeignKey(IssuerRow.id))
     caller_id: Mapped[UUID] = mapped_column(ForeignKey(CallerRow.id))
+    key_id: Mapped[str | None]  # of the caller's credentials; none where it is older than this column
     kind: Mapped[str]
     chain_id: Mapped[int] = mapped_column(BigInteger)
     token_id: Mapped[UUID | None]

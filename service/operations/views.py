@@ -26,6 +26,7 @@ TransactionStatus = Literal[
 
 _EXAMPLE: JsonDict = {
     "id": "0199f6b2-7c1e-7a54-9d7e-0b6d3c6c2f10",
+    "key_id": "3yQN791v44t",
     "kind": "token.mint",
     "status": "pending",
     "chain": 31337,
@@ -65,6 +66,7 @@ class OperationView(BaseModel):
     model_config = ConfigDict(json_schema_extra={"example": _EXAMPLE})
 
     id: UUID
+    key_id: str | None = Field(description="The credential that asked for it; none of operations before it was kept.")
     kind: str = Field(
         description="What was asked for, such as `token.mint`; `.schedule` at its end: it waits for a delay."
     )
@@ -85,6 +87,7 @@ class OperationView(BaseModel):
         return cls.model_validate(
             {
                 "id": operation.id,
+                "key_id": operation.key_id,
                 "kind": operation.kind,
                 "status": operation.status,
                 "chain": operation.chain_id,

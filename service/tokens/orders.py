@@ -19,7 +19,7 @@ OPTIONS: dict[str, frozenset[str]] = {
 }
 """What each kind of token can be told at its deployment, besides asset, name and symbol."""
 
-BLOCK_MAX = 2**63 - 1
+BLOCK_MAX = 2**53 - 1
 
 VOTES_MAX = 2**208 - 1
 """Most units that votes are counted for. Source: OpenZeppelin 5.7, ERC20Votes."""

@@ -62,7 +62,7 @@ class DocumentOrder(Order):
     policy: UUID = Field(description="Of kind vault and class document.")
     name: Name = Field(repr=False)
     media_type: MediaType
-    size_bytes: StrictInt = Field(ge=1, description="Of the whole content; at most 1 GiB.")
+    size_bytes: StrictInt = Field(ge=1, lt=2**53, description="Of the whole content; at most 1 GiB.")
     subject: Reference | None = Field(default=None, repr=False, description="The person whose erasure erases it, too.")
     asset_token_id: UUID | None = Field(default=None, description="The token of the asset that it is about.")
     sha256: Sha256 | None = Field(

@@ -87,7 +87,7 @@ class ReplayOrder(Order):
 
     model_config = ConfigDict(json_schema_extra={"example": {"from": 1, "only": "dead"}})
 
-    from_number: Annotated[StrictInt, Field(ge=1, lt=2**63)] = Field(
+    from_number: Annotated[StrictInt, Field(ge=1, lt=2**53)] = Field(
         alias="from", description="The first of them, by the `number` in its message."
     )
     only: Literal["all", "dead"] = Field(default="all", description="`dead`: those that were given up.")

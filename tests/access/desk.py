@@ -8,6 +8,7 @@ import httpx
 from sqlalchemy import CursorResult, text
 
 from service.access import apikeys
+from tests import leaks
 from tests.world import World
 
 STATUS = "/v1/whoami"
@@ -25,6 +26,8 @@ async def make(world: World, *scopes: str, key: str | None = None, **order: Any)
     answer = await world.post("/v1/keys", body, key=key)
     assert answer.status_code == 201, answer.text
     made: dict[str, Any] = answer.json()
+    if made.get("secret"):
+        leaks.know_secret(made["secret"])
     return made
 
 

@@ -19,6 +19,7 @@ from service.access.apikeys import new_public_id
 from service.access.tables import CallerRow, CredentialRow
 from service.db import Database, new_id
 from service.settings import Settings
+from tests import leaks
 
 AUTHORITY = "127.0.0.1:8000"
 """Of a test deployment, whose public address is not set: clients speak to it under another name."""
@@ -97,6 +98,7 @@ class Signing:
 def new_signing(kind: str = "ed25519", *, chain_id: int = 31_337) -> Signing:
     """A fresh key that no deployment knows yet."""
     made = Signing(kind, new_public_id(), secrets.token_bytes(32))
+    leaks.know_secret(made.secret.hex())
     if kind != "wallet":
         return made
     return replace(made, key_id=f"erc8128:{chain_id}:0x{made.account.hex()}", label="eth")

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 import httpx
+import psycopg
 import pytest
 import uvicorn
 from fastapi import FastAPI
@@ -85,6 +86,25 @@ async def test_a_revoked_key_is_out_of_every_process_within_a_second(shared: Wor
             assert sent_s - revoked_s < 1 + slowest_s
             await asyncio.sleep(0.01)
         assert status == 401
+
+
+@pytest.mark.parametrize("ends", ["revoked_at", "suspended_at"])
+async def test_a_key_that_is_ended_beside_its_first_use_opens_nothing(shared: World, ends: str) -> None:
+    made = await make(shared)
+    order = {"overlap_s": 0, "overlap_starts": "first-use"}
+    after = (await shared.post(f"/v1/keys/{made['id']}/rotate", order)).json()
+    url = shared.settings.database_url.get_secret_value()
+    async with await psycopg.AsyncConnection.connect(url) as other:
+        await other.execute(f"UPDATE credentials SET {ends} = now() WHERE id = %s", (after["id"],))
+        using = asyncio.create_task(use(shared, after["secret"]))
+        await asyncio.sleep(0.3)
+        assert not using.done()
+    assert (await using).status_code == 401
+    query = (
+        "SELECT activated_at, (SELECT retires_at FROM credentials WHERE id = :former) FROM credentials WHERE id = :id"
+    )
+    assert await sql(shared, query, id=after["id"], former=made["id"]) == [(None, None)]
+    assert (await use(shared, made["secret"])).status_code == 200
 
 
 async def test_whoever_hears_of_no_changes_asks_each_time(shared: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,8 @@
 import asyncio
 import json
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -14,6 +15,7 @@ import uvicorn
 
 from service.access import apikeys
 from service.access.key_reports import REPORTS_MAX
+from service.access.rates import Quota, Rates
 from service.db import Database
 from tests.access.desk import facts, key_id, kinds, make, state, use
 from tests.web.answers import problem
@@ -96,6 +98,34 @@ async def test_a_flood_of_random_keys_costs_no_work_of_postgres(shared: World, m
     flood = [use(shared, apikeys.make("test").text) for _ in range(200)]
     assert {answer.status_code for answer in await asyncio.gather(*flood)} == {401}
     assert asked <= 100, "those that came at one moment are looked up together"
+
+
+@pytest.fixture
+def five_failures(shared: World) -> Iterator[None]:
+    """Five failures of an address a minute."""
+    before = shared.app.state.quotas
+    shared.app.state.quotas = replace(before, address=Quota("address", 5), buckets=Rates())
+    yield
+    shared.app.state.quotas = before
+
+
+@pytest.mark.usefixtures("five_failures")
+async def test_a_flood_of_keys_in_urls_costs_no_more_than_an_address_may_fail(
+    shared: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, fetch = 0, Database.fetch
+
+    async def counted(db: Database, *given: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        return await fetch(db, *given)
+
+    monkeypatch.setattr(Database, "fetch", counted)
+    urls = ["/?" + "&".join(apikeys.make("test").text for _ in range(10)) for _ in range(20)]
+    answers = [await shared.client.get(url) for url in urls]
+    assert [answer.status_code for answer in answers] == [400] * 5 + [429] * 15
+    assert int(answers[-1].headers["retry-after"]) > 0
+    assert asked <= 10, "those of one URL are looked up together"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

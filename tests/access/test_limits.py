@@ -57,6 +57,7 @@ async def test_no_key_is_made_or_changed_to_be_held_to_less(shared: World, token
     wrongs: list[dict[str, Any]] = [
         {"amount_max": 5},
         {"amount_max": "0"},
+        {"chains": [2**53]},
         {"tokens": []},
         {"chains": ["1"]},
         {"amount_per_day": "1e3"},

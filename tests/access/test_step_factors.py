@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from service import journal
+from service.access import step_factors
 from service.client.signing import Message, profile
 from service.web import idempotency
 from tests.access.approving import APPROVER, NOWHERE, REVOKE_ALL, Desk, desk, desk_with_app, secret_of, signed
@@ -293,6 +294,28 @@ async def test_a_factor_that_was_let_in_before_the_first_one_was_confirmed_waits
     assert (await ours.give(asked["approval_id"])).status_code == 200
     answer = await ours.post("/v1/second-factors", order, approval=asked["approval_id"], **given)
     assert answer.status_code == 201
+
+
+async def test_a_factor_that_was_confirmed_while_it_was_to_be_removed_stays_until_that_is_approved(
+    shared: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, alone = await desk(shared), step_factors._alone
+    added = await ours.add({"kind": "totp", "name": "phone"})
+    ours.factor, ours.secret = added["id"], secret_of(added)
+
+    async def meanwhile(*given: Any) -> None:
+        monkeypatch.undo()
+        assert (await ours.post(f"/v1/second-factors/{ours.factor}/confirm", {"totp": ours.code()})).status_code == 200
+        await alone(*given)
+
+    monkeypatch.setattr(step_factors, "_alone", meanwhile)
+    path = f"/v1/second-factors/{ours.factor}/remove"
+    asked = await ours.asked(path)
+    listed = (await shared.get("/v1/second-factors", key=ours.key)).json()["data"]
+    assert [each["id"] for each in listed] == [ours.factor]
+    await ours.forget_code()
+    assert (await ours.give(asked["approval_id"])).status_code == 200
+    assert (await ours.post(path, approval=asked["approval_id"])).status_code == 200
 
 
 async def test_a_factor_that_waits_cannot_approve(shared: World) -> None:

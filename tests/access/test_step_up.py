@@ -29,6 +29,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
     [
         (f"/v1/tokens/{NOWHERE}/forced-transfer", FORCED),
         (f"/v1/tokens/{NOWHERE}/deeds/1/forced-transfer", {**FORCED, "amount": None}),
+        (f"/v1/tokens/{NOWHERE}/deeds/1/retire", {"reason": "it burnt down"}),
+        (f"/v1/tokens/{NOWHERE}/detach-compliance", {}),
         ("/v1/roles/grant", GRANT),
         ("/v1/roles/revoke", GRANT),
         ("/v1/keys", {"name": "audit", "caller": "auditors", "role": "auditor"}),

@@ -1,6 +1,7 @@
 """Large amounts: what a credential moves only with the approval of a second factor."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -121,6 +122,12 @@ async def test_what_a_holder_signed_tells_its_approver_how_much_it_moves(ours: D
     message = encode_typed_data(full_message=answer.json()["typed_data"])
     signed = {"signed": "0x" + HOLDER.sign_message(message).signature.hex().removeprefix("0x")}
     path = f"/v1/prepared/{answer.json()['id']}/submit"
+    asked = await ours.asked(path, signed, key=key, idempotency_key="signed")
+    shown = (await world.get(f"/v1/approvals/{asked['approval_id']}", key=key)).text
+    kept = await desk.sql(
+        world, "SELECT message::text AS message FROM step_ups WHERE id = :id", id=asked["approval_id"]
+    )
+    assert signed["signed"] not in shown + kept[0].message + json.dumps(asked)
     await passes(ours, path, signed, moves(token_id, 101), key=key, idempotency_key="signed")
 
 

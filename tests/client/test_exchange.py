@@ -23,6 +23,7 @@ from tests.client.test_signing import KEY, ed25519
 
 OPERATION = {
     "id": "0199f6b1-0f55-7b3e-9d3e-6a1f5b8e2c01",
+    "key_id": "3yQN791v44t",
     "kind": "token.mint",
     "status": "pending",
     "chain": 1,

@@ -25,6 +25,7 @@ from service import cli, factory
 from service.addresses import parse_address
 from service.app import create_app
 from service.chain import artifacts
+from service.cli import frame
 from service.db import Database
 from service.keys import keystore
 from service.settings import READ_BY, Settings
@@ -301,6 +302,77 @@ def test_a_keys_life_is_steered_with_postgres_alone(shell: Terminal, settings: d
     assert "64 hexadecimal digits" in sentence(shell.run(away, *signing, "5a" * 31))
 
 
+LIMITS = {
+    "networks": ["203.0.113.0/24"],
+    "hours_utc": [8, 18],
+    "chains": [CHAIN_ID],
+    "amount_max": "1000",
+    "amount_per_day": "5000",
+    "amount_unapproved_max": "0",
+    "amount_unapproved_per_day": "10",
+    "signature_required": True,
+    "window_s": 30,
+}
+
+
+def test_a_first_key_has_any_limit_and_a_live_one_that_may_move_all_is_warned_of(
+    shell: Terminal, settings: dict[str, str]
+) -> None:
+    live = {**settings, "MUNIMENT_ENVIRONMENT": "live"}
+    answer(shell.run(settings, "issuers", "create", "Harbour Estates", "--signer", ADMIN))
+    create, token = ("keys", "create", "--issuer", "Harbour Estates"), str(UUID(int=7))
+    held = ("--caller", "held", "--limits", json.dumps(LIMITS), "--token", token)
+    assert answer(shell.run(live, *create, *held)).startswith("munsk_live_")
+    assert rows(settings, "SELECT limits FROM credentials WHERE name = 'held'") == [({**LIMITS, "tokens": [token]},)]
+    for given in ((), ("--scope", "tokens:write", "--limits", '{"amount_max": "1000"}'), ("--public-key", "5a" * 32)):
+        _, *warned = answer(shell.run(live, *create, *given)).splitlines()
+        assert len(warned) == 1
+        assert """--limits '{"amount_unapproved_max": "…"}'""" in warned[0]
+    for quiet in (shell.run(settings, *create), shell.run(live, *create, "--scope", "keys:admin")):
+        assert len(answer(quiet).splitlines()) == 1
+
+
+def test_limits_that_make_no_sense_are_one_sentence_that_names_them(shell: Terminal, settings: dict[str, str]) -> None:
+    create = ("keys", "create", "--issuer", "Harbour Estates", "--limits")
+    for given, told in (
+        ("{", "--limits is no JSON: "),
+        ("[]", "limits: input should be a valid dictionary"),
+        (
+            '{"amount_unapproved_max": 7}',
+            'limits: amount_unapproved_max: a number of this size is a JSON string: write "7"',
+        ),
+        ('{"amount": "7"}', "limits: amount: this is unknown"),
+        ('{"window_s": 30, "window_s": 60}', "A field is given twice"),
+        ('{"hours_utc": [8, 8], "chains": [0]}', "limits: chains.0: "),
+    ):
+        assert told in sentence(shell.run(settings, *create, given)), given
+    both = ("--token", str(UUID(int=7)))
+    assert "not by both" in sentence(shell.run(settings, *create, json.dumps({"tokens": both[1:]}), *both))
+
+
+def test_the_command_line_has_a_name_in_the_journal(shell: Terminal, settings: dict[str, str]) -> None:
+    ada = {**settings, "LOGNAME": "ada"}
+    answer(shell.run(ada, "issuers", "create", "Harbour Estates", "--signer", ADMIN))
+    create = ("keys", "create", "--issuer", "Harbour Estates")
+    id_ = answer(shell.run(ada, *create)).removeprefix("munsk_test_")[:11]
+    answer(shell.run(ada, *create, "--public-key", "5a" * 32))
+    answer(shell.run(ada, "keys", "rotate", id_))
+    answer(shell.run(ada, "keys", "revoke", id_, "--reason", "a test"))
+    answer(shell.run(ada, "keys", "revoke-all", "--issuer", "Harbour Estates", "--reason", "a test"))
+    told = rows(
+        settings, "SELECT kind, body::jsonb -> 'by', body::jsonb ->> 'operator' FROM journal_entries ORDER BY position"
+    )
+    kinds = ["key.created", "key.created", "key.rotated", *["key.revoked"] * 3]
+    assert told == [(kind, None, "ada") for kind in kinds]
+
+
+def test_an_operator_whose_login_has_no_name_is_told_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 987_654_321)
+    assert frame.operator() == "987654321"
+
+
 # verify
 
 
@@ -463,6 +535,12 @@ def test_every_missing_setting_is_named(shell: Terminal) -> None:
 def test_a_malformed_setting_is_named_and_not_repeated(shell: Terminal, alone: dict[str, str], name: str) -> None:
     told = sentence(shell.run({**alone, f"MUNIMENT_{name}": SECRET}, "verify"))
     assert f"MUNIMENT_{name}" in told
+
+
+def test_no_command_works_with_test_keys_on_a_live_chain(shell: Terminal, alone: dict[str, str]) -> None:
+    alone["MUNIMENT_CHAIN_ID"] = "1"
+    for name in [shell.start(alone, *command) for command in (("api",), ("sender",), ("migrate",), NEEDS_DATABASE[1])]:
+        assert "MUNIMENT_ENVIRONMENT=live" in sentence(shell.wait(name)), name
 
 
 # help

@@ -67,7 +67,7 @@ def told(kek: SecretStr, **changes: Any) -> Settings:
     return Settings(
         database_url=SecretStr("postgresql://localhost/ledger"),
         rpc_url=SecretStr("http://localhost:8545"),
-        chain_id=1,
+        chain_id=31_337,
         keystore_dir=Path("keys"),
         keystore_password=SecretStr("password"),
         key_encryption_key=kek,

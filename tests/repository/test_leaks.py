@@ -15,6 +15,7 @@ OF_KINDS = {
     "API key": KEY,
     "webhook secret": "whsec_" + "c2VjcmV0" * 4,
     "signature": "sig1=:" + "c2ln" * 20 + ":",
+    "wallet's signature": "0x" + "1b" * 65,
     "webhook signature": "v1a," + "c2ln" * 16 + "==",
     "authenticator secret": "otpauth://totp/Muniment%3Aphone?secret=" + "JBSWY3DP" * 4,
     "private key": "-----BEGIN PRIVATE KEY-----",

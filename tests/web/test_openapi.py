@@ -158,3 +158,26 @@ def test_every_operation_of_v1_asks_for_a_key_and_has_an_id_of_its_own() -> None
         assert bool(operation.get("security")) == (path.startswith("/v1") and path not in FOR_ANYBODY)
         ids.append(operation["operationId"])
     assert len(ids) == len(set(ids)) >= 20
+
+
+def integers(schema: dict[str, Any], at: str, above: tuple[str, ...] = ()) -> list[tuple[str, dict[str, Any]]]:
+    """Every integer that a schema lets one say, with its place."""
+    name = schema.get("$ref", "")
+    if name in above:
+        return []
+    schema, above = resolved(schema), (*above, name) if name else above
+    found = [(at, schema)] if schema.get("type") == "integer" else []
+    for each in schema.get("anyOf", []):
+        found += integers(each, at, above)
+    for name, each in schema.get("properties", {}).items():
+        found += integers(each, f"{at}/{name}", above)
+    return found + (integers(schema["items"], f"{at}/0", above) if "items" in schema else [])
+
+
+@each_operation
+def test_a_body_says_no_integer_that_canonical_json_has_not(path: str, operation: dict[str, Any]) -> None:
+    """Idempotency and the journal tell bodies by RFC 8785, whose integers are those of IEEE 754 (section 3.2.2.3)."""
+    for content in operation.get("requestBody", {}).get("content", {}).values():
+        for at, schema in integers(content.get("schema", {}), ""):
+            most = schema.get("maximum", schema.get("exclusiveMaximum", float("inf")) - 1)
+            assert most < 2**53, at
