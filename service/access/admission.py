@@ -82,7 +82,7 @@ class Admission:
         self.forget()
         # It may have waited for whoever ended the credential, or took rights from it.
         begun = await self._keys.ask(caller.key_id)
-        if begun is None or begun.state in (State.PENDING, State.EXPIRED) or begun.state not in OPENS:
+        if begun is None or begun.state not in OPENS - {State.PENDING}:
             raise self.refused("pending" if begun is None else begun.state.value, caller.key_id, address)
         return begun.caller
 
