@@ -282,7 +282,7 @@ def main() -> None:
 
 
 def too_dear(numbers: Numbers) -> str | None:
-    """What to say where a signature costs the server more than it may: by the rounds' own differences, as machines tire."""
+    """What to say where a signature costs the server more than it may, by each round's own difference."""
     more_ms = numbers.median("ed25519, ms of the server more than a bearer key")
     return (
         f"bench: a signed write costs {more_ms:.2f} ms more, and {LIMIT_MS} is the limit"
