@@ -95,6 +95,9 @@ async def test_one_issuers_db_transactions_leave_a_connection_to_others(database
 
     with acting_for([ours]):
         holders = [asyncio.create_task(hold()) for _ in range(6)]
+    async with asyncio.timeout(30):
+        while held < 3:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
     with acting_for([theirs]):
         for _ in range(3):
             async with asyncio.timeout(2), db.transaction() as session:
